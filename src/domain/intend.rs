@@ -1,0 +1,46 @@
+//! The intent: what the record says before a PATCH leaves.
+use crate::claims::Claims;
+use crate::depart::recorded_claims;
+use crate::evidence::Complete;
+use crate::patch::Patch;
+use crate::record::{Base, Intent, Record};
+
+/// Who is about to write, and under which request id.
+#[derive(Clone, Copy, Debug)]
+pub struct Attempt<'a> {
+    pub writer: &'a str,
+    pub operation: &'a str,
+}
+
+/// The record with the intent to send this PATCH.
+///
+/// An intent that is still there is Open: its request may yet arrive, so that what it would do stays in the union.
+#[must_use]
+pub fn intend(record: &Record, claims: &Complete<Claims>, base: &Base, patch: &Patch, by: Attempt<'_>) -> Record {
+    let open = record.intent.as_ref();
+    let earlier = |pick: fn(&Intent) -> &std::collections::BTreeSet<_>| open.into_iter().flat_map(pick).cloned();
+    let intent = Intent {
+        attempt: open.map_or(0, |intent| intent.attempt).saturating_add(1),
+        base: base.clone(),
+        add: patch.added().cloned().chain(earlier(|intent| &intent.add)).collect(),
+        remove: patch.removed().cloned().chain(earlier(|intent| &intent.remove)).collect(),
+        system: patch.system.or(open.and_then(|intent| intent.system)),
+        writer: by.writer.into(),
+        unanswered: open.is_some(),
+        operation: by.operation.into(),
+    };
+    Record { intent: Some(intent), claims: recorded_claims(record, claims), ..record.clone() }
+}
+
+/// The record when there is nothing to send: settled, with the claims as acted on.
+#[must_use]
+pub fn conclude(record: &Record, claims: &Complete<Claims>) -> Record {
+    Record { claims: recorded_claims(record, claims), ..record.clone() }
+}
+
+/// The record after a definite refusal: void, unless an earlier attempt may still arrive.
+#[must_use]
+pub fn refused(record: &Record) -> Record {
+    let open = record.intent.clone().filter(|intent| intent.unanswered);
+    Record { intent: open, ..record.clone() }
+}

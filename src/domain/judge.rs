@@ -1,0 +1,366 @@
+//! Brings the record up to date with a fresh read: what became of our write, what left, which machine this is.
+use crate::evidence::{Fresh, STALE_FOR};
+use crate::fate::{Fate, fate};
+use crate::ids::IdentityId;
+use crate::live::{Live, Provisioning, UniqueId};
+use crate::patch::Patch;
+use crate::record::{Attached, Base, Intent, Record, Switch};
+use crate::time::{Moment, Timestamp};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// How long another process's unsettled intent is left alone before it is judged.
+pub const ANOTHER_WRITER: Duration = Duration::from_secs(10);
+
+/// How long a request whose answer was lost is expected to arrive, if the ETag does not move.
+pub const OPEN_FOR: Duration = Duration::from_secs(5 * 60);
+
+/// What this process knows of an attempt that it sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// No answer, or none that tells.
+    Unknown,
+    /// A definite refusal: nothing happened, nothing will.
+    Refused,
+    /// Taken on; how its operation ended is not known.
+    Accepted,
+    /// Its operation succeeded.
+    Succeeded,
+    /// Its operation failed, was cancelled or preempted.
+    Failed,
+}
+
+/// An attempt of this process, known by the request id that the intent names too: attempts are counted anew with every intent.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Sent {
+    pub operation: String,
+    pub outcome: Outcome,
+    /// What this very attempt would add and remove: the intent may hold more, of earlier attempts.
+    pub added: BTreeSet<IdentityId>,
+    pub removed: BTreeSet<IdentityId>,
+    pub system: Option<Switch>,
+}
+
+impl Sent {
+    /// The attempt with this request id, before anything is known of its outcome.
+    #[must_use]
+    pub fn new(operation: &str, patch: &Patch) -> Self {
+        Self {
+            operation: operation.into(),
+            outcome: Outcome::Unknown,
+            added: patch.added().cloned().collect(),
+            removed: patch.removed_set(),
+            system: patch.system,
+        }
+    }
+}
+
+/// What a process remembers of a target between visits. Lost with the process, and never needed for safety.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Memory {
+    pub sent: Option<Sent>,
+    pub open: Option<Open>,
+    pub other_writer: Option<OtherWriter>,
+    /// Since when reads have been showing a state that we know to be replaced.
+    pub stale_since: Option<Moment>,
+    pub last_write_ended: Option<Moment>,
+}
+
+/// An attempt that may still arrive, and since when this process has known so.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Open {
+    pub operation: String,
+    pub since: Moment,
+}
+
+/// An intent of another process, and when this one first saw it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct OtherWriter {
+    /// The request id of the intent's last attempt: every attempt of another process is waited for anew.
+    pub operation: String,
+    pub seen: Moment,
+}
+
+/// Why nothing can be decided now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Waiting {
+    /// ARM tells no `vmId` or `uniqueId`: this could be any machine.
+    Unidentified,
+    /// Somebody's operation runs on the machine.
+    Running,
+    /// The machine is being deleted.
+    Deleting,
+    /// Another process wrote an intent a moment ago.
+    AnotherWriter { writer: String, left: Duration },
+    /// This read may be older than our write: it does not show what ARM accepted, or may still accept.
+    StaleRead,
+}
+
+/// Something that people should hear of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Note {
+    /// Another machine bears the name: the record was emptied. What was ours there, or under way to it, is named: whatever of it is on the new machine is not ours.
+    MachineReplaced { old: UniqueId, new: UniqueId, ids: BTreeSet<IdentityId> },
+    /// Unanswered writes of ours turned out to have arrived.
+    Arrived { ids: BTreeSet<IdentityId> },
+    /// Attached by us, and gone by somebody else's hand.
+    Vanished { ids: BTreeSet<IdentityId> },
+    /// Removed by us, and put back by somebody else.
+    PutBack { ids: BTreeSet<IdentityId> },
+    /// No longer ours to remove: the claim ended without a write.
+    Released { by: String, ids: BTreeSet<IdentityId> },
+    /// An unanswered write was given up on: should it still arrive, these ids are not ours.
+    OpenExpired { ids: BTreeSet<IdentityId> },
+    /// The identity behind an id is another one now: role assignments of the old principal are void.
+    PrincipalChanged { id: Option<IdentityId>, old: String, new: String },
+    /// Declared and present identities were taken over at an administrator's word.
+    Adopted { ids: BTreeSet<IdentityId> },
+}
+
+/// What a fresh read makes of the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "one is made a visit, and taken apart at once")]
+pub enum Judgement {
+    Wait(Waiting),
+    /// The record is up to date. An intent that is still in it is Open.
+    Clear {
+        record: Record,
+        notes: Vec<Note>,
+    },
+}
+
+/// Who judges, and when.
+#[derive(Clone, Copy, Debug)]
+pub struct Judge<'a> {
+    pub writer: &'a str,
+    pub now: Moment,
+    pub timestamp: &'a Timestamp,
+}
+
+/// Judges the record by a fresh read.
+#[must_use]
+pub fn judge(record: &Record, live: &Fresh<Live>, memory: &mut Memory, by: Judge<'_>) -> Judgement {
+    let Some(unique_id) = &live.unique_id else {
+        return Judgement::Wait(Waiting::Unidentified);
+    };
+    match live.provisioning {
+        Provisioning::Running => return Judgement::Wait(Waiting::Running),
+        Provisioning::Deleting => return Judgement::Wait(Waiting::Deleting),
+        Provisioning::Settled => {}
+    }
+    match &record.unique_id {
+        Some(old) if old != unique_id => {
+            let new = unique_id.clone();
+            *memory = Memory::default();
+            let under_way = record.intent.iter().flat_map(|intent| &intent.add);
+            let ids = record.attached.keys().chain(under_way).cloned().collect();
+            let notes = vec![Note::MachineReplaced { old: old.clone(), new, ids }];
+            return Judgement::Clear { record: emptied(record, unique_id), notes };
+        }
+        Some(_) | None => {}
+    }
+    let mut record = Record { unique_id: Some(unique_id.clone()), ..record.clone() };
+    let mut notes = Vec::new();
+    if let Some(mut intent) = record.intent.take() {
+        match resolve(&mut intent, live, memory, by) {
+            Resolved::Wait(why) => return Judgement::Wait(why),
+            Resolved::Void => {}
+            Resolved::Open => record.intent = Some(intent),
+            Resolved::Expired => notes.push(Note::OpenExpired { ids: intent.add }),
+            Resolved::Closed { answered } => notes.extend(settle(&mut record, &intent, live, by).filter(|_| !answered)),
+            Resolved::Done { removed } => notes.extend(done(&mut record, &intent, &removed, live, by)),
+        }
+    }
+    if record.intent.is_none() {
+        // What became of our attempt is kept: the record may yet fail to be written, and be judged again.
+        let (sent, last_write_ended) = (memory.sent.take(), memory.last_write_ended);
+        *memory = Memory { sent, last_write_ended, ..Memory::default() };
+        forget_vanished(&mut record, live, &mut notes);
+    }
+    note_principals(&mut record, live, &mut notes);
+    Judgement::Clear { record, notes }
+}
+
+fn emptied(record: &Record, unique_id: &UniqueId) -> Record {
+    let replaced = Base { unique_id: record.unique_id.clone(), etag: None };
+    Record {
+        unique_id: Some(unique_id.clone()),
+        claims: record.claims.clone(),
+        superseded: vec![replaced],
+        ..Record::empty(record.resource_id.clone())
+    }
+}
+
+enum Resolved {
+    Wait(Waiting),
+    /// Every attempt was refused: nothing happened.
+    Void,
+    Open,
+    /// Open for too long.
+    Expired,
+    /// To be judged by what is on the machine. Not `answered`: whether it ever arrived is news to us.
+    Closed {
+        answered: bool,
+    },
+    /// The write and its operation succeeded, these removals with it.
+    Done {
+        removed: BTreeSet<IdentityId>,
+    },
+}
+
+fn resolve(intent: &mut Intent, live: &Fresh<Live>, memory: &mut Memory, by: Judge<'_>) -> Resolved {
+    let ours = intent.writer == by.writer;
+    let sent = memory.sent.clone().filter(|sent| ours && sent.operation == intent.operation);
+    let outcome = sent.as_ref().map_or(Outcome::Unknown, |sent| sent.outcome);
+    if outcome == Outcome::Refused && !intent.unanswered {
+        return Resolved::Void;
+    }
+    if !ours && let Some(left) = another_writer(intent, memory, by.now) {
+        return Resolved::Wait(Waiting::AnotherWriter { writer: intent.writer.clone(), left });
+    }
+    match (fate(intent, live), outcome) {
+        (Fate::Gone, _) => Resolved::Void,
+        (Fate::Running, _) => Resolved::Wait(Waiting::Running),
+        (Fate::Open, Outcome::Unknown | Outcome::Refused) => {
+            memory.stale_since = None;
+            open(intent, outcome, memory, by.now)
+        }
+        (Fate::Open, Outcome::Accepted | Outcome::Succeeded | Outcome::Failed) if is_stale(live, memory, by.now) => {
+            Resolved::Wait(Waiting::StaleRead)
+        }
+        // The old ETag is back, and with it their chance to the attempts before: this one is as if refused.
+        (Fate::Open, Outcome::Accepted | Outcome::Failed) if intent.unanswered => {
+            memory.stale_since = None;
+            memory.sent.iter_mut().for_each(|sent| sent.outcome = Outcome::Refused);
+            open(intent, Outcome::Refused, memory, by.now)
+        }
+        (Fate::Open | Fate::Closed(_), Outcome::Accepted | Outcome::Failed) => {
+            narrow(intent, sent.as_ref());
+            Resolved::Closed { answered: true }
+        }
+        // A read from before the base shows another ETag too: what it lacks is forgotten only when it has to be believed.
+        (Fate::Closed(seen), Outcome::Unknown | Outcome::Refused)
+            if lacks(intent, &seen) && is_stale(live, memory, by.now) =>
+        {
+            Resolved::Wait(Waiting::StaleRead)
+        }
+        (Fate::Closed(_), Outcome::Unknown | Outcome::Refused) => Resolved::Closed { answered: false },
+        (Fate::Open | Fate::Closed(_), Outcome::Succeeded) => {
+            narrow(intent, sent.as_ref());
+            Resolved::Done { removed: sent.map(|sent| sent.removed).unwrap_or_default() }
+        }
+    }
+}
+
+/// Once one attempt was accepted the earlier ones can never land: what only they would have added is not ours.
+fn narrow(intent: &mut Intent, accepted: Option<&Sent>) {
+    if let Some(accepted) = accepted {
+        intent.add.retain(|id| accepted.added.contains(id));
+        intent.system = accepted.system;
+    }
+}
+
+/// How long to leave another process's intent alone, if at all.
+fn another_writer(intent: &Intent, memory: &mut Memory, now: Moment) -> Option<Duration> {
+    let known = memory.other_writer.take().filter(|other| other.operation == intent.operation);
+    let other = known.unwrap_or_else(|| OtherWriter { operation: intent.operation.clone(), seen: now });
+    let waited = now.since(other.seen);
+    memory.other_writer = Some(other);
+    (waited < ANOTHER_WRITER).then(|| ANOTHER_WRITER.saturating_sub(waited))
+}
+
+fn lacks(intent: &Intent, seen: &BTreeMap<IdentityId, bool>) -> bool {
+    intent.add.iter().any(|id| seen.get(id) != Some(&true))
+}
+
+/// Every attempt that may be under way has its own five minutes; one that was refused adds none.
+fn open(intent: &Intent, outcome: Outcome, memory: &mut Memory, now: Moment) -> Resolved {
+    let anew = || Open { operation: intent.operation.clone(), since: now };
+    let open = memory.open.get_or_insert_with(anew);
+    if open.operation != intent.operation && outcome == Outcome::Unknown {
+        *open = anew();
+    }
+    if now.since(open.since) < OPEN_FOR { Resolved::Open } else { Resolved::Expired }
+}
+
+/// ARM told us a newer ETag than this read shows; without ETags nothing can be told.
+fn is_stale(live: &Live, memory: &mut Memory, now: Moment) -> bool {
+    let since = *memory.stale_since.get_or_insert(now);
+    live.etag.is_some() && now.since(since) < STALE_FOR
+}
+
+/// The ETag moved: what an attempt would add and is there is ours; what is not there is nobody's.
+fn settle(record: &mut Record, intent: &Intent, live: &Live, by: Judge<'_>) -> Option<Note> {
+    let ids: BTreeSet<IdentityId> =
+        intent.add.iter().filter(|id| live.has(id) && !record.attached.contains_key(*id)).cloned().collect();
+    take(record, ids.iter(), live, by);
+    record.attached.retain(|id, _| live.has(id) || !intent.ids().any(|named| named == id));
+    finish(record, intent, live, by);
+    (!ids.is_empty()).then_some(Note::Arrived { ids })
+}
+
+/// Our write succeeded: its additions are ours, its removals are not, whoever put them back since.
+fn done(
+    record: &mut Record,
+    intent: &Intent,
+    removed: &BTreeSet<IdentityId>,
+    live: &Live,
+    by: Judge<'_>,
+) -> Option<Note> {
+    take(record, intent.add.iter().filter(|id| live.has(id)), live, by);
+    record.attached.retain(|id, _| !removed.contains(id));
+    finish(record, intent, live, by);
+    let ids: BTreeSet<IdentityId> = removed.iter().filter(|id| live.has(id)).cloned().collect();
+    (!ids.is_empty()).then_some(Note::PutBack { ids })
+}
+
+fn take<'a>(record: &mut Record, ids: impl Iterator<Item = &'a IdentityId>, live: &Live, by: Judge<'_>) {
+    for id in ids {
+        let principal_id = live.user.get(id).and_then(|principal| principal.principal_id.clone());
+        let attached = Attached { principal_id, since: by.timestamp.clone() };
+        record.attached.entry(id.clone()).or_insert(attached);
+    }
+}
+
+fn finish(record: &mut Record, intent: &Intent, live: &Live, by: Judge<'_>) {
+    match (intent.system, &live.system) {
+        (Some(Switch::On), Some(system)) => {
+            let attached = Attached { principal_id: system.principal_id.clone(), since: by.timestamp.clone() };
+            record.system.get_or_insert(attached);
+        }
+        (Some(Switch::On | Switch::Off) | None, None) => record.system = None,
+        (Some(Switch::Off) | None, Some(_)) => {}
+    }
+    if live.etag != intent.base.etag {
+        record.supersede(intent.base.clone());
+    }
+}
+
+/// What somebody else took off is not ours any more: whoever puts it back decides whose it is.
+fn forget_vanished(record: &mut Record, live: &Live, notes: &mut Vec<Note>) {
+    let gone: BTreeSet<IdentityId> = record.attached.keys().filter(|id| !live.has(id)).cloned().collect();
+    record.attached.retain(|id, _| !gone.contains(id));
+    if live.system.is_none() {
+        record.system = None;
+    }
+    if !gone.is_empty() {
+        notes.push(Note::Vanished { ids: gone });
+    }
+}
+
+/// Keeps principal ids as they are now, and tells when one changed.
+fn note_principals(record: &mut Record, live: &Live, notes: &mut Vec<Note>) {
+    for (id, attached) in &mut record.attached {
+        let told = live.user.get(id).and_then(|principal| principal.principal_id.as_ref());
+        notes.extend(changed(Some(id), attached, told));
+    }
+    if let (Some(attached), Some(system)) = (&mut record.system, &live.system) {
+        notes.extend(changed(None, attached, system.principal_id.as_ref()));
+    }
+}
+
+fn changed(id: Option<&IdentityId>, attached: &mut Attached, told: Option<&String>) -> Option<Note> {
+    let told = told?;
+    let old = attached.principal_id.replace(told.clone()).filter(|old| old != told)?;
+    Some(Note::PrincipalChanged { id: id.cloned(), old, new: told.clone() })
+}

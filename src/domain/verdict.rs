@@ -1,0 +1,300 @@
+//! What one assignment is told: ready or not, for which reason, and in which words.
+use crate::claims::{Claim, ClaimKey, Ensure, Holding, Mode, Stance, SystemWish};
+use crate::ids::IdentityId;
+use crate::patch::Edit;
+use crate::plan::{Hold, Plan, Step, SystemStep};
+use crate::reason::{Reason, Stall};
+use crate::record::{Record, Switch};
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+/// A fresh grant or identity takes minutes to arrive: until then its absence is no standstill.
+pub const GRACE: Duration = Duration::from_secs(10 * 60);
+
+/// A machine that has been missing for so long is missing.
+pub const MISSING: Duration = Duration::from_secs(60);
+
+/// Something that went wrong, with how long it has been so.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    pub reason: Reason,
+    pub message: String,
+    /// Since this process first saw it.
+    pub lasting: Duration,
+    /// Since when not all has been well, for whatever reason.
+    pub unwell: Duration,
+}
+
+/// How a visit ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The plan is carried out, apart from what it holds back.
+    Settled,
+    /// A PATCH is under way.
+    Applying,
+    /// Nothing could be told, or nothing done: the whole target waits.
+    Trouble(Trouble),
+}
+
+/// What the `Ready` condition says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Ready {
+    True,
+    False,
+    /// It was ready when last seen; nothing fresh is known.
+    Unknown,
+    /// As it was: trouble so young, or so ordinary, that it is no reason to fall from `Ready`.
+    AsBefore,
+}
+
+/// What one assignment is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    pub ready: Ready,
+    pub reason: Reason,
+    pub message: String,
+    pub reconciling: bool,
+    pub stalled: bool,
+}
+
+/// What a verdict rests on.
+#[derive(Clone, Copy, Debug)]
+pub struct Case<'a> {
+    pub claim: &'a Claim,
+    pub record: &'a Record,
+    /// The target's plan, where there is one.
+    pub plan: Option<&'a Plan>,
+    /// What switching this claim alone to `Enforce` would do.
+    pub if_enforced: Option<&'a Plan>,
+    pub set_aside: &'a BTreeMap<IdentityId, Trouble>,
+    pub end: &'a End,
+    /// `Ready=True` was said of this very generation.
+    pub was_ready: bool,
+}
+
+/// The verdict on one assignment.
+#[must_use]
+pub fn verdict(case: Case<'_>) -> Verdict {
+    match (case.end, case.plan) {
+        (End::Trouble(trouble), _) => troubled(trouble, case.was_ready),
+        (End::Settled | End::Applying, None) => {
+            Verdict::on_the_way(Reason::Applying, "the target has not been seen yet".into())
+        }
+        (End::Settled | End::Applying, Some(plan)) => judged(case, plan),
+    }
+}
+
+impl Verdict {
+    fn as_declared() -> Self {
+        Self {
+            ready: Ready::True,
+            reason: Reason::AsDeclared,
+            message: "the target has the identities declared here".into(),
+            reconciling: false,
+            stalled: false,
+        }
+    }
+
+    fn on_the_way(reason: Reason, message: String) -> Self {
+        Self { ready: Ready::False, reason, message, reconciling: true, stalled: false }
+    }
+
+    fn of(reason: Reason, message: String, lasting: Duration) -> Self {
+        let stalled = match reason.stall() {
+            Stall::Never => false,
+            Stall::AfterGrace => lasting >= GRACE,
+            Stall::AtOnce => true,
+        };
+        Self { ready: Ready::False, reason, message, reconciling: !stalled, stalled }
+    }
+}
+
+/// A fall from `Ready` rests on a fresh read, which trouble does not give: it is `Unknown` at most.
+fn troubled(trouble: &Trouble, was_ready: bool) -> Verdict {
+    let verdict = Verdict::of(trouble.reason, trouble.message.clone(), trouble.lasting);
+    let missing = trouble.reason == Reason::TargetNotFound && trouble.lasting >= MISSING;
+    let ready = match (was_ready, verdict.stalled || trouble.unwell >= GRACE) {
+        (false, _) => Ready::False,
+        (true, _) if missing => Ready::False,
+        (true, false) => Ready::AsBefore,
+        (true, true) => Ready::Unknown,
+    };
+    // The first of a row may be the last: nobody is told yet.
+    let reconciling = verdict.reconciling && !(was_ready && trouble.unwell.is_zero());
+    Verdict { ready, reconciling, ..verdict }
+}
+
+fn judged(case: Case<'_>, plan: &Plan) -> Verdict {
+    if let Some((reason, message, lasting)) = obstacle(case, plan) {
+        return Verdict::of(reason, message, lasting);
+    }
+    if case.claim.leaving.is_some() {
+        return Verdict::on_the_way(
+            Reason::Applying,
+            "deleted: identities that Lanyard attached are being removed".into(),
+        );
+    }
+    match (case.claim.stance, case.end) {
+        (Stance::Hold(Holding::Observe | Holding::Suspended), _) => observed(case),
+        (Stance::Hold(Holding::Unread | Holding::ManagedByAks) | Stance::Enforce, End::Applying)
+            if concerns(case, plan) =>
+        {
+            Verdict::on_the_way(Reason::Applying, "a change of the target's identities is under way".into())
+        }
+        (Stance::Hold(Holding::Unread | Holding::ManagedByAks) | Stance::Enforce, _) => Verdict::as_declared(),
+    }
+}
+
+/// The pending PATCH changes something that this claim declares or no longer does.
+fn concerns(case: Case<'_>, plan: &Plan) -> bool {
+    let Some(patch) = &plan.patch else { return false };
+    let system = patch.system.is_some() && case.claim.system != SystemWish::Unmanaged;
+    system || patch.edits.keys().any(|id| names(case, id))
+}
+
+/// The claim declares this id, or did when it was last acted on.
+fn names(case: Case<'_>, id: &IdentityId) -> bool {
+    let recorded = case.record.recorded_claim(&case.claim.key.uid);
+    case.claim.user.contains_key(id) || recorded.is_some_and(|claim| claim.present.contains(id))
+}
+
+fn observed(case: Case<'_>) -> Verdict {
+    match case.if_enforced.and_then(|plan| plan.patch.as_ref()) {
+        None => Verdict::as_declared(),
+        Some(patch) => {
+            let counts = format!("{} to add, {} to remove", patch.added().count(), patch.removed().count());
+            let system = match patch.system {
+                Some(Switch::On) => ", system-assigned identity to enable",
+                Some(Switch::Off) => ", system-assigned identity to disable",
+                None => "",
+            };
+            let message =
+                format!("nothing is written in this mode; status.plan shows what Enforce would do: {counts}{system}");
+            Verdict { ready: Ready::False, reason: Reason::ChangesPending, message, reconciling: false, stalled: false }
+        }
+    }
+}
+
+type Obstacle = (Reason, String, Duration);
+
+/// What keeps this claim from being fulfilled, the gravest first.
+fn obstacle(case: Case<'_>, plan: &Plan) -> Option<Obstacle> {
+    unreadable(case)
+        .or_else(|| conflict(case, plan))
+        .or_else(|| aks(case))
+        .or_else(|| flexible(case, plan))
+        .or_else(|| aside(case, plan))
+        .or_else(|| held(case, plan))
+}
+
+fn unreadable(case: Case<'_>) -> Option<Obstacle> {
+    (case.claim.stance == Stance::Hold(Holding::Unread)).then(|| {
+        let message =
+            "this object cannot be read by this version; what it was last known to declare stays as it is".into();
+        (Reason::InvalidSpec, message, Duration::ZERO)
+    })
+}
+
+fn conflict(case: Case<'_>, plan: &Plan) -> Option<Obstacle> {
+    let disputed = |what: String, ensure: Ensure, present: &[ClaimKey], absent: &[ClaimKey]| {
+        let binds = case.claim.enforces() || ensure == Ensure::Present;
+        let others = if ensure == Ensure::Present { absent } else { present };
+        let (mine, theirs) = if ensure == Ensure::Present { ("present", "absent") } else { ("absent", "present") };
+        binds.then(|| {
+            let message =
+                format!("{what} is declared {mine} here and {theirs} by {}: neither is applied", list(others));
+            (Reason::Conflict, message, Duration::ZERO)
+        })
+    };
+    let system = match (&plan.system, case.claim.system) {
+        (SystemStep::Disputed { present, absent }, SystemWish::Enabled) => {
+            disputed("the system-assigned identity".into(), Ensure::Present, present, absent)
+        }
+        (SystemStep::Disputed { present, absent }, SystemWish::Disabled) => {
+            disputed("the system-assigned identity".into(), Ensure::Absent, present, absent)
+        }
+        _ => None,
+    };
+    let staying = case.claim.leaving.is_none();
+    let user = || {
+        case.claim.user.iter().find_map(|(id, ensure)| match plan.step(id) {
+            Step::Disputed { present, absent } => disputed(id.to_string(), *ensure, present, absent),
+            _ => None,
+        })
+    };
+    system.or_else(user).filter(|_| staying)
+}
+
+fn aks(case: Case<'_>) -> Option<Obstacle> {
+    (case.claim.stance == Stance::Hold(Holding::ManagedByAks)).then(|| {
+        let message = "the machine is managed by AKS, whose upgrades and scaling rewrite identities; \
+                       set spec.aksNodePool to Manage to have Lanyard keep them all the same";
+        (Reason::ManagedByAKS, message.into(), Duration::ZERO)
+    })
+}
+
+fn flexible(case: Case<'_>, plan: &Plan) -> Option<Obstacle> {
+    let asks = case.claim.system == SystemWish::Enabled && case.claim.enforces();
+    (asks && plan.system == SystemStep::RefusedByFlexible).then(|| {
+        let message =
+            "ARM takes only user-assigned identities on a Flexible scale set; set spec.systemAssigned to Unmanaged";
+        (Reason::SystemIdentityUnsupported, message.into(), Duration::ZERO)
+    })
+}
+
+fn aside(case: Case<'_>, plan: &Plan) -> Option<Obstacle> {
+    let held = |id: &IdentityId| matches!(plan.step(id), Step::Held { why: Hold::SetAside, .. });
+    let mine: Vec<&Trouble> =
+        case.set_aside.iter().filter(|(id, _)| names(case, id) && held(id)).map(|(_, trouble)| trouble).collect();
+    let gravest = mine.iter().max_by_key(|trouble| trouble.lasting)?;
+    let more = match mine.len() {
+        0 | 1 => String::new(),
+        n => format!(" (and {} more)", n - 1),
+    };
+    Some((gravest.reason, format!("{}{more}", gravest.message), gravest.lasting))
+}
+
+fn held(case: Case<'_>, plan: &Plan) -> Option<Obstacle> {
+    let system = match plan.system {
+        SystemStep::Held { why, .. } if case.claim.system != SystemWish::Unmanaged => hold_reason(why),
+        _ => None,
+    };
+    let user = plan.steps.iter().filter(|(id, _)| names(case, id)).find_map(|(_, step)| match step {
+        Step::Held { why, edit } if case.claim.enforces() || *edit == Edit::Detach => hold_reason(*why),
+        _ => None,
+    });
+    system.or(user).map(|(reason, message)| (reason, message.into(), Duration::ZERO))
+}
+
+fn hold_reason(why: Hold) -> Option<(Reason, &'static str)> {
+    match why {
+        Hold::SetAside => None,
+        Hold::RemovalsPaced => Some((
+            Reason::RemovalsPaced,
+            "many removals are due at once: this one waits for its turn (--removal-burst, --removal-rate)",
+        )),
+        Hold::RemovalsPaused => {
+            Some((Reason::RemovalsPaused, "the controller runs with --removals=paused: nothing is removed"))
+        }
+        Hold::Unguarded => Some((
+            Reason::EndpointUnguarded,
+            "this ARM endpoint ignores If-Match: a write that takes away the last identity of a kind could drop somebody \
+             else's; start the controller with --allow-unguarded to have it done all the same",
+        )),
+        Hold::DefaultIdentity => Some((
+            Reason::DefaultIdentityChange,
+            "callers on the machine that name no identity would get another one; set spec.defaultIdentityChange to Warn to go on",
+        )),
+        Hold::NextRequest => Some((Reason::Applying, "more than one request is needed: the rest follows")),
+    }
+}
+
+fn list(keys: &[ClaimKey]) -> String {
+    keys.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+/// An assignment in `Observe` or suspended: its mode is told by a condition of its own.
+#[must_use]
+pub fn is_suspended(claim: &Claim) -> bool {
+    claim.mode == Mode::Suspended
+}
