@@ -1,0 +1,96 @@
+//! Writes by somebody else: at once, and without an operation of their own.
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+use super::World;
+use super::history::{Actor, Change};
+use super::identity_block::{Entry, IdentityBlock};
+use super::machine::{Machine, Tags};
+
+/// What somebody else does to a machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ForeignAct {
+    AddIdentity(String),
+    RemoveIdentity(String),
+    EnableSystem,
+    DisableSystem,
+    Delete,
+    /// Made anew under the same name: another `vmId`, no identities, the `ETag` at its start.
+    Recreate {
+        /// With the `ETag` that the old machine had.
+        #[serde(default)]
+        same_etag: bool,
+    },
+    BumpEtag,
+    SetTags(Tags),
+    MarkForDeletion,
+}
+
+impl World {
+    /// True: the machine was there.
+    pub fn foreign(&mut self, key: &str, act: &ForeignAct, who: &str) -> bool {
+        match act {
+            ForeignAct::Delete => self.bury(key),
+            ForeignAct::Recreate { same_etag } => self.recreate(key, *same_etag, who),
+            ForeignAct::AddIdentity(id) => {
+                let principal = self.identities.get(&crate::id::fold(id)).map(|identity| identity.principal.clone());
+                self.change(key, who, |block| {
+                    if block.find(id).is_none() {
+                        block.users.push(Entry { written: id.clone(), principal });
+                    }
+                })
+            }
+            ForeignAct::RemoveIdentity(id) => self.change(key, who, |block| {
+                let key = crate::id::fold(id);
+                block.users.retain(|entry| entry.key() != key);
+            }),
+            ForeignAct::EnableSystem => self.change(key, who, |block| {
+                block.system.get_or_insert_with(|| Uuid::new_v4().to_string());
+            }),
+            ForeignAct::DisableSystem => self.change(key, who, |block| block.system = None),
+            ForeignAct::BumpEtag => self.change(key, who, |_| {}),
+            ForeignAct::SetTags(tags) => {
+                self.change(key, who, |_| {}) && self.with(key, |machine| machine.model.tags.clone_from(tags))
+            }
+            ForeignAct::MarkForDeletion => self.with(key, |machine| {
+                machine.model.provisioning = super::machine::Provisioning::Deleting;
+            }),
+        }
+    }
+
+    fn with(&mut self, key: &str, edit: impl FnOnce(&mut Machine)) -> bool {
+        self.machines.get_mut(key).map(edit).is_some()
+    }
+
+    fn change(&mut self, key: &str, who: &str, edit: impl FnOnce(&mut IdentityBlock)) -> bool {
+        self.with(key, |machine| {
+            machine.advance();
+            let mut after = machine.model.identity.clone();
+            edit(&mut after);
+            let by = Actor::Foreign(who.to_owned());
+            let change = Change::between(&machine.model.identity, &after, machine.model.etag, by);
+            machine.history.push(change);
+            machine.model.identity = after;
+        })
+    }
+
+    fn recreate(&mut self, key: &str, same_etag: bool, who: &str) -> bool {
+        let Some(old) = self.machines.remove(key) else {
+            return false;
+        };
+        let mut new = Machine::new(old.id.clone(), &old.location);
+        new.orchestration = old.orchestration;
+        new.model.tags.clone_from(&old.model.tags);
+        new.model.properties.clone_from(&old.model.properties);
+        if same_etag {
+            new.model.etag = old.model.etag;
+        }
+        let by = Actor::Foreign(who.to_owned());
+        let nothing = IdentityBlock::default();
+        new.history.push(Change::between(&nothing, &nothing, new.model.etag, by));
+        self.machines.insert(key.to_owned(), new);
+        self.buried.push(old);
+        true
+    }
+}
