@@ -1,0 +1,34 @@
+//! The custom resources: what people write, what they read, and the rules that refuse bad input at `kubectl apply`.
+//!
+//! Types, schemas and conversions to [`crate::domain`] alone: nothing here decides anything.
+pub mod assignment;
+pub mod claim;
+mod columns;
+pub mod crd;
+pub mod duration;
+pub mod raw;
+pub mod record;
+mod rules;
+pub mod status;
+pub mod target;
+
+pub use assignment::{IdentityAssignment, IdentityAssignmentSpec, IdentityAssignmentStatus};
+pub use target::{IdentityTarget, IdentityTargetStatus, TargetRecord};
+
+/// The API group of all kinds.
+pub const GROUP: &str = "lanyard.dev";
+
+/// The version that is served and stored.
+pub const VERSION: &str = "v1alpha1";
+
+/// On a deleted assignment, `"true"`: it goes at once, and what it attached stays on the machine.
+pub const RELEASE: &str = "lanyard.dev/release";
+
+/// On either kind, any new value: the machine is checked now.
+pub const RECONCILE_AT: &str = "lanyard.dev/reconcile-at";
+
+/// On an `IdentityTarget`, `declared`: what is present and declared at that moment counts as attached by Lanyard.
+pub const ADOPT: &str = "lanyard.dev/adopt";
+
+/// On a namespace: the ARM scopes that its assignments may name, comma-separated; `*` for all.
+pub const ALLOWED_SCOPES: &str = "lanyard.dev/allowed-scopes";

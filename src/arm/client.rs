@@ -1,0 +1,238 @@
+//! The client: one method for each thing that the controller asks of ARM.
+use super::errors::ArmError;
+use super::exchange::Observer;
+use super::http::{self, Limits, Proxies};
+use super::limiter::{Key, Limiter};
+use super::operation::{Operation, Progress, progress};
+use super::send::{Answer, Call, no_token};
+use super::settings::{Settings, SettingsError};
+use super::token::Tokens;
+use super::wire;
+use azure_core::credentials::TokenCredential;
+use lanyard_domain::{ETag, Live, TargetId};
+use reqwest::Method;
+use reqwest::header::HeaderValue;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use url::Url;
+
+/// Resource groups have an api-version of their own.
+const GROUP_API_VERSION: &str = "2021-04-01";
+
+/// An `ETag` of ARM's own form that no machine reaches.
+const NEVER_MATCHES: &str = "\"9223372036854775807\"";
+
+/// So many requests are under way at once. ARM refills 25 reads a second and answers within one or two, so that more
+/// would only wait there; each may hold an answer of some MiB.
+const IN_FLIGHT: usize = 64;
+
+/// A PATCH that could not leave by then is given up: it must follow the record of its intent closely.
+pub const PATCH_LEAVES_WITHIN: Duration = Duration::from_secs(5);
+
+/// Whether an endpoint refuses a PATCH whose If-Match does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Precondition {
+    Honoured,
+    Ignored,
+}
+
+/// ARM took a PATCH.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The machine as the answer shows it, if it shows it.
+    pub live: Option<Live>,
+    pub etag: Option<ETag>,
+    /// What is still to be followed; none when the change is done.
+    pub operation: Option<Operation>,
+    pub correlation_id: Option<String>,
+}
+
+/// A conversation with one ARM endpoint. Clones share connections, tokens and limits.
+#[derive(Clone)]
+pub struct Arm {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub settings: Settings,
+    pub http: reqwest::Client,
+    pub tokens: Tokens,
+    pub limiter: Limiter,
+    pub permits: Semaphore,
+    pub observer: Box<dyn Observer>,
+}
+
+impl fmt::Debug for Arm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Arm").field("endpoint", &self.inner.settings.endpoint.as_str()).finish_non_exhaustive()
+    }
+}
+
+impl Arm {
+    /// A client of the endpoint in `settings`.
+    ///
+    /// # Errors
+    ///
+    /// When no token may be sent to that endpoint, or the platform's certificates cannot be read.
+    pub fn new(
+        settings: Settings,
+        credential: Arc<dyn TokenCredential>,
+        observer: impl Observer,
+    ) -> Result<Self, SettingsError> {
+        settings.validate()?;
+        let proxies = if settings.is_plain() { Proxies::Never } else { Proxies::FromEnvironment };
+        let limits = Limits { connect: settings.connect_timeout, whole: settings.request_timeout };
+        let inner = Inner {
+            http: http::client(proxies, &limits).map_err(SettingsError::Client)?,
+            tokens: Tokens::new(credential, &settings.audience),
+            limiter: Limiter::default(),
+            permits: Semaphore::new(IN_FLIGHT),
+            observer: Box::new(observer),
+            settings,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// The machine as it is now.
+    ///
+    /// # Errors
+    ///
+    /// Whatever ARM says instead, and an answer that cannot be read or is about another machine.
+    pub async fn machine(&self, target: &TargetId) -> Result<Live, ArmError> {
+        let keys = vec![Key::reads(target), Key::gets(target)];
+        let answer = self.send(&Call::get(target.as_str(), self.machine_url(target), keys)).await?;
+        live(target, &answer)
+    }
+
+    /// Changes the machine, once: a PATCH is never repeated here, whatever becomes of it.
+    ///
+    /// # Errors
+    ///
+    /// [`ArmError::refused`] says whether it certainly did not happen.
+    pub async fn patch_identity(
+        &self,
+        target: &TargetId,
+        body: &str,
+        if_match: Option<&ETag>,
+        client_request_id: &str,
+    ) -> Result<Accepted, ArmError> {
+        let condition = if_match.map(|etag| condition(target, etag)).transpose()?;
+        let answer = self.patch(target, body, condition, client_request_id).await?;
+        let live = if answer.body.is_empty() { None } else { Some(live(target, &answer)?) };
+        let etag = live.as_ref().and_then(|live| live.etag.clone()).or_else(|| answer.etag.clone().map(ETag));
+        let operation = answer.operation.as_deref().map(|url| Operation::new(target, url, answer.retry_after));
+        Ok(Accepted { live, etag, operation, correlation_id: answer.correlation_id })
+    }
+
+    /// Asks whether a PATCH under a false If-Match is refused, by one that changes nothing.
+    ///
+    /// # Errors
+    ///
+    /// When the endpoint answers neither with a success nor with 412.
+    pub async fn probe(&self, target: &TargetId) -> Result<Precondition, ArmError> {
+        let condition = HeaderValue::from_static(NEVER_MATCHES);
+        let id = uuid::Uuid::new_v4().to_string();
+        match self.patch(target, "{}", Some(condition), &id).await {
+            Ok(_) => Ok(Precondition::Ignored),
+            Err(ArmError::PreconditionFailed { .. }) => Ok(Precondition::Honoured),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// How far an operation is.
+    ///
+    /// # Errors
+    ///
+    /// When the question fails, not when the operation does. [`ArmError::ForeignHost`] when its URL is not the
+    /// endpoint's: then nothing is sent.
+    pub async fn poll(&self, operation: &Operation) -> Result<Progress, ArmError> {
+        let target = &operation.target;
+        let url = operation.url(&self.inner.settings.endpoint)?;
+        let keys = vec![Key::reads(target), Key::operation(url.path())];
+        match self.send(&Call::get(target.as_str(), url, keys)).await {
+            Ok(answer) => progress(target, &answer.body, answer.retry_after)
+                .map_err(|why| ArmError::unreadable(target.as_str(), why)),
+            // Whatever is missing, it is not there to be asked any more.
+            Err(error) if error.told().is_some_and(|told| told.status == Some(404)) => Ok(Progress::Lost),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Who manages the target's resource group, if anyone does.
+    ///
+    /// # Errors
+    ///
+    /// Whatever ARM says instead of the group.
+    pub async fn group_managed_by(&self, target: &TargetId) -> Result<Option<String>, ArmError> {
+        let segments = ["subscriptions", target.subscription(), "resourceGroups", target.group()];
+        let url = self.url(&segments, GROUP_API_VERSION);
+        let answer = self.send(&Call::get(target.as_str(), url, vec![Key::reads(target)])).await?;
+        wire::managed_by(&answer.body).map_err(|why| ArmError::unreadable(target.as_str(), why))
+    }
+
+    /// Fetches a new token if the one in use is this old: ARM learns of some grants by a new token only.
+    ///
+    /// # Errors
+    ///
+    /// When no token can be had.
+    pub async fn renew_token(&self, older_than: Duration) -> Result<(), ArmError> {
+        self.inner.tokens.renew_if_older(older_than).await.map_err(no_token)
+    }
+
+    async fn patch(
+        &self,
+        target: &TargetId,
+        body: &str,
+        condition: Option<HeaderValue>,
+        client_request_id: &str,
+    ) -> Result<Answer, ArmError> {
+        let call = Call {
+            method: Method::PATCH,
+            url: self.machine_url(target),
+            asked: target.as_str(),
+            keys: vec![Key::writes(target), Key::updates(target)],
+            body: Some(body),
+            condition,
+            request_id: client_request_id.into(),
+            leaves_within: Some(PATCH_LEAVES_WITHIN),
+        };
+        self.send(&call).await
+    }
+
+    fn machine_url(&self, target: &TargetId) -> Url {
+        let (kind, name) = (target.kind().arm_type(), target.name());
+        let group = ["subscriptions", target.subscription(), "resourceGroups", target.group()];
+        let machine = ["providers", "Microsoft.Compute", kind, name];
+        self.url(&[group, machine].concat(), &self.inner.settings.api_version)
+    }
+
+    /// Each segment is encoded, so that no name can reach beyond its own.
+    fn url(&self, segments: &[&str], api_version: &str) -> Url {
+        let mut url = self.inner.settings.endpoint.clone();
+        // Err for an URL that has no path, which `validate` refuses.
+        if let Ok(mut path) = url.path_segments_mut() {
+            path.clear().extend(segments);
+        }
+        url.query_pairs_mut().append_pair("api-version", api_version);
+        url
+    }
+}
+
+fn live(target: &TargetId, answer: &Answer) -> Result<Live, ArmError> {
+    wire::machine(target, &answer.body, answer.etag.as_deref())
+        .map_err(|why| ArmError::unreadable(target.as_str(), why))
+}
+
+/// An If-Match's value: as ARM wrote the `ETag`, in quotes where it left them out.
+fn condition(target: &TargetId, etag: &ETag) -> Result<HeaderValue, ArmError> {
+    let written = etag.0.trim();
+    let quoted = written.starts_with('"') || written.starts_with("W/\"");
+    let value = if quoted { written.to_owned() } else { format!("\"{written}\"") };
+    // An ETag that no header can hold came with an answer that cannot be right.
+    HeaderValue::try_from(value).map_err(|_| ArmError::unreadable(target.as_str(), "its ETag is no header value"))
+}
+
+#[cfg(test)]
+mod tests;

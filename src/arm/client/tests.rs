@@ -1,0 +1,265 @@
+use super::*;
+use crate::arm::Bucket;
+use crate::arm::scripted::{Reply, Server, VM, error, reply, vm};
+use lanyard_domain::pace::Class;
+use lanyard_domain::reason::Reason;
+use rstest::rstest;
+
+const ID: &str = "33333333-0000-0000-0000-000000000000";
+
+fn machine_json() -> String {
+    format!(r#"{{"id":"{VM}","etag":"\"7\"","properties":{{"vmId":"m","provisioningState":"Updating"}}}}"#)
+}
+
+fn ok(headers: &[(&str, &str)]) -> Reply {
+    reply(200, headers, &machine_json())
+}
+
+#[tokio::test]
+async fn a_get_says_who_asks_and_what_it_wants() {
+    let server = Server::start([ok(&[])]).await;
+    let live = server.arm().0.machine(&vm()).await.expect("answered");
+    assert_eq!(live.etag, Some(ETag("\"7\"".into())));
+
+    let request = &server.requests()[0];
+    assert!(request.starts_with(&format!("GET {VM}?api-version=2024-07-01 HTTP/1.1")), "{request}");
+    for header in [
+        "authorization: Bearer secret-1",
+        "accept: application/json",
+        "user-agent: lanyard/0.",
+        "x-ms-return-client-request-id: true",
+        "x-ms-client-request-id: ",
+    ] {
+        assert!(request.contains(header), "{header} is not in {request}");
+    }
+}
+
+#[tokio::test]
+async fn a_patch_carries_its_condition_and_leads_to_its_operation() {
+    let headers =
+        [("Azure-AsyncOperation", "/operations/1?c=x"), ("Retry-After", "10"), ("x-ms-correlation-request-id", "c-1")];
+    let server = Server::start([ok(&headers)]).await;
+    let accepted = server
+        .arm()
+        .0
+        .patch_identity(&vm(), r#"{"identity":{}}"#, Some(&ETag("\"6\"".into())), ID)
+        .await
+        .expect("accepted");
+
+    let request = &server.requests()[0];
+    assert!(request.starts_with("PATCH "), "{request}");
+    assert!(
+        request.contains("if-match: \"6\"\r\n") && request.contains(&format!("x-ms-client-request-id: {ID}\r\n")),
+        "{request}"
+    );
+    assert!(request.ends_with(r#"{"identity":{}}"#) && request.contains("content-type: application/json"), "{request}");
+    assert_eq!(accepted.etag, Some(ETag("\"7\"".into())));
+    assert_eq!(accepted.correlation_id.as_deref(), Some("c-1"));
+    assert_eq!(accepted.operation.and_then(|operation| operation.first_pause()), Some(Duration::from_secs(10)));
+}
+
+#[tokio::test]
+async fn an_etag_without_quotes_is_sent_in_quotes() {
+    let server = Server::start([ok(&[])]).await;
+    server.arm().0.patch_identity(&vm(), "{}", Some(&ETag("6".into())), ID).await.expect("accepted");
+    assert!(server.requests()[0].contains("if-match: \"6\"\r\n"));
+}
+
+#[rstest]
+#[case::honoured(error(412, "PreconditionFailed"), Some(Precondition::Honoured))]
+#[case::ignored(ok(&[]), Some(Precondition::Ignored))]
+#[case::neither(error(403, "AuthorizationFailed"), None)]
+#[tokio::test]
+async fn the_probe_tells_whether_if_match_is_honoured(#[case] answer: Reply, #[case] found: Option<Precondition>) {
+    let server = Server::start([answer]).await;
+    assert_eq!(server.arm().0.probe(&vm()).await.ok(), found);
+    let request = &server.requests()[0];
+    assert!(request.contains("if-match: \"9223372036854775807\"") && request.ends_with("\r\n\r\n{}"), "{request}");
+}
+
+#[tokio::test]
+async fn a_token_that_arm_refuses_is_replaced_once_for_a_get() {
+    let server = Server::start([error(401, "ExpiredAuthenticationToken"), ok(&[])]).await;
+    let (arm, credential) = server.arm();
+    arm.machine(&vm()).await.expect("the second token does");
+    assert!(server.requests()[1].contains("Bearer secret-2"));
+    assert_eq!(credential.count(), 2);
+}
+
+#[tokio::test]
+async fn a_credential_that_arm_keeps_refusing_is_asked_for_no_third_token() {
+    let server = Server::start(std::iter::repeat_n(error(401, "InvalidAuthenticationToken"), 3)).await;
+    let (arm, credential) = server.arm();
+    for _ in 0..2 {
+        let refused = arm.machine(&vm()).await.expect_err("401");
+        assert_eq!((refused.reason(), refused.refused()), (Reason::CredentialRejected, true));
+    }
+    assert_eq!((server.requests().len(), credential.count()), (3, 2));
+}
+
+#[tokio::test]
+async fn a_patch_is_not_repeated_with_a_new_token() {
+    let server = Server::start([error(401, "ExpiredAuthenticationToken"), ok(&[])]).await;
+    let (arm, credential) = server.arm();
+    let refused = arm.patch_identity(&vm(), "{}", None, ID).await.expect_err("401");
+    assert_eq!((refused.class(), refused.refused()), (Class::Replan, true));
+    assert_eq!((server.requests().len(), credential.count()), (1, 2));
+}
+
+#[tokio::test]
+async fn a_credential_without_tokens_sends_nothing() {
+    let server = Server::start([]).await;
+    let (arm, credential) = server.arm();
+    *credential.fails.lock().expect("no panic") = Some("7000215");
+    let error = arm.patch_identity(&vm(), "{}", None, ID).await.expect_err("no token");
+    assert_eq!((error.reason(), error.refused()), (Reason::CredentialRejected, true));
+    assert!(crate::arm::chain(&error).contains("AZURE_CLIENT_SECRET"), "{}", crate::arm::chain(&error));
+    assert!(server.requests().is_empty());
+}
+
+#[rstest]
+#[case::reset(Reply::Bytes(Vec::new()), Reason::ArmUnreachable)]
+#[case::half_a_head(Reply::Bytes(b"HTTP/1.1 200 OK\r\ncont".to_vec()), Reason::ArmUnreachable)]
+#[case::garbage(Reply::Bytes(b"\x00\x01garbage\r\n\r\n".to_vec()), Reason::ArmUnreachable)]
+#[case::truncated(Reply::Bytes(b"HTTP/1.1 200 OK\r\ncontent-length: 900\r\n\r\n{\"id\":".to_vec()), Reason::AnswerUnreadable)]
+#[case::half_a_document(reply(200, &[], r#"{"id":"#), Reason::AnswerUnreadable)]
+#[case::html(reply(200, &[], "<html>"), Reason::AnswerUnreadable)]
+#[case::another_machine(reply(200, &[], &machine_json().replace("/web", "/other")), Reason::AnswerUnreadable)]
+#[case::endless(Reply::Endless, Reason::AnswerUnreadable)]
+#[case::server_error(reply(502, &[], "<html>Bad Gateway</html>"), Reason::ArmFailed)]
+#[case::redirect(reply(307, &[("Location", "https://evil.example/?sig=x")], ""), Reason::ForeignHost)]
+#[case::redirect_home(reply(301, &[("Location", "/elsewhere")], ""), Reason::ForeignHost)]
+#[tokio::test]
+async fn a_patch_with_no_clear_answer_is_of_unknown_outcome_and_sent_once(
+    #[case] answer: Reply,
+    #[case] reason: Reason,
+) {
+    let server = Server::start([answer]).await;
+    let error = server.arm().0.patch_identity(&vm(), "{}", None, ID).await.expect_err("no clear answer");
+    assert_eq!((error.reason(), error.refused()), (reason, false), "{error}");
+    assert_eq!(server.requests().len(), 1, "nothing is sent twice, or elsewhere");
+    assert!(!format!("{error:?} {}", crate::arm::chain(&error)).contains("sig="));
+}
+
+#[tokio::test]
+async fn an_answer_that_never_comes_is_given_up() {
+    let server = Server::start([Reply::Silence]).await;
+    let mut settings = Settings::new(&server.origin, None).expect("loopback");
+    settings.request_timeout = Duration::from_millis(200);
+    let arm = Arm::new(settings, Arc::new(crate::arm::scripted::Counting::default()), ()).expect("a client");
+    let error = arm.patch_identity(&vm(), "{}", None, ID).await.expect_err("silence");
+    assert_eq!((error.reason(), error.refused()), (Reason::ArmUnreachable, false));
+}
+
+#[tokio::test]
+async fn a_connection_refused_means_that_nothing_was_sent() {
+    // Bound, so that nobody else gets the port, but not listening.
+    let socket = tokio::net::TcpSocket::new_v4().expect("a socket");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let origin = format!("http://{}", socket.local_addr().expect("bound"));
+    let settings = Settings::new(&origin, None).expect("loopback");
+    let arm = Arm::new(settings, Arc::new(crate::arm::scripted::Counting::default()), ()).expect("a client");
+    let error = arm.patch_identity(&vm(), "{}", None, ID).await.expect_err("nobody listens");
+    assert_eq!((error.reason(), error.refused()), (Reason::ArmUnreachable, true), "{error:?}");
+}
+
+#[rstest]
+#[case::one_target(r#"{"error":{"code":"TooManyRequests","message":"m"}}"#, Bucket::ResourceGets, true)]
+#[case::the_subscription(
+    r#"{"error":{"code":"SubscriptionRequestsThrottled","message":"m"}}"#,
+    Bucket::SubscriptionReads,
+    false
+)]
+#[case::says_nothing("", Bucket::ResourceGets, true)]
+#[tokio::test]
+async fn a_429_closes_one_bucket_until_retry_after(
+    #[case] body: &str,
+    #[case] closed: Bucket,
+    #[case] other_open: bool,
+) {
+    let other = VM.replace("/web", "/other");
+    let server = Server::start([
+        reply(429, &[("Retry-After", "30")], body),
+        reply(200, &[], &machine_json().replace("/web", "/other")),
+    ])
+    .await;
+    let (arm, _) = server.arm();
+    let first = arm.machine(&vm()).await.expect_err("429");
+    assert_eq!(first.class(), Class::Throttled(Duration::from_secs(30)));
+
+    let second = arm.machine(&vm()).await.expect_err("still closed");
+    assert!(matches!(second, ArmError::Throttled { bucket, told: None, .. } if bucket == closed), "{second:?}");
+    assert_eq!(server.requests().len(), 1, "a closed bucket is not asked");
+
+    let other: TargetId = other.parse().expect("an id");
+    assert_eq!(arm.machine(&other).await.is_ok(), other_open);
+}
+
+#[rstest]
+#[case::running(reply(200, &[("Retry-After", "20")], r#"{"status":"InProgress"}"#), "Running { retry_after: Some(20s) }")]
+#[case::done(reply(200, &[], r#"{"status":"Succeeded"}"#), "Succeeded")]
+#[case::lost(error(404, "NotFound"), "Lost")]
+#[case::accepted_still(reply(202, &[], ""), "Running { retry_after: None }")]
+#[tokio::test]
+async fn an_operation_is_asked_where_it_said(#[case] answer: Reply, #[case] progress: &str) {
+    let server = Server::start([answer]).await;
+    let address = format!("{}/subscriptions/s/operations/1?p=1&c=MII-_A%2Fb%3D&s=a~b", server.origin);
+    let operation = Operation::new(&vm(), &address, None);
+    let found = server.arm().0.poll(&operation).await.expect("answered");
+    assert_eq!(format!("{found:?}"), progress);
+    let asked = "GET /subscriptions/s/operations/1?p=1&c=MII-_A%2Fb%3D&s=a~b HTTP/1.1";
+    assert!(server.requests()[0].starts_with(asked), "{}", server.requests()[0]);
+}
+
+#[tokio::test]
+async fn an_operation_elsewhere_is_not_asked() {
+    let server = Server::start([]).await;
+    let elsewhere = Server::start([]).await;
+    let (arm, credential) = server.arm();
+    for address in
+        [elsewhere.origin.clone() + "/operations/1", "//127.0.0.1:1/x".into(), "https://evil.example/x?s=1".into()]
+    {
+        let error = arm.poll(&Operation::new(&vm(), &address, None)).await.expect_err("elsewhere");
+        assert_eq!(error.reason(), Reason::ForeignHost, "{error}");
+    }
+    assert!(elsewhere.requests().is_empty() && server.requests().is_empty());
+    assert_eq!(credential.count(), 0, "not even a token is fetched");
+}
+
+#[tokio::test]
+async fn a_group_tells_who_manages_it() {
+    let server = Server::start([reply(200, &[], r#"{"managedBy":"/x"}"#), reply(200, &[], "{}")]).await;
+    let (arm, _) = server.arm();
+    assert_eq!(arm.group_managed_by(&vm()).await.expect("answered"), Some("/x".into()));
+    assert_eq!(arm.group_managed_by(&vm()).await.expect("answered"), None);
+    let path = "GET /subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/shop?api-version=2021-04-01 ";
+    assert!(server.requests()[0].starts_with(path), "{}", server.requests()[0]);
+}
+
+#[tokio::test]
+async fn names_are_encoded_by_segment() {
+    let target: TargetId = VM.replace("/shop/", "/büro(1)+/").parse().expect("an id");
+    let server = Server::start([]).await;
+    server.arm().0.machine(&target).await.expect_err("nothing scripted");
+    assert!(server.requests()[0].contains("/resourceGroups/b%C3%BCro(1)+/providers/"), "{}", server.requests()[0]);
+}
+
+#[tokio::test]
+async fn every_exchange_is_observed_and_nothing_secret_is_shown() {
+    struct Seen(Arc<std::sync::Mutex<Vec<String>>>);
+    impl Observer for Seen {
+        fn exchanged(&self, e: &crate::arm::Exchange) {
+            let line = format!("{} {} {:?}", e.method, e.bucket.as_str(), e.status);
+            self.0.lock().expect("no panic").push(line);
+        }
+    }
+    let server = Server::start([ok(&[]), error(412, "PreconditionFailed")]).await;
+    let seen: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
+    let settings = Settings::new(&server.origin, None).expect("loopback");
+    let credential = Arc::new(crate::arm::scripted::Counting::default());
+    let arm = Arm::new(settings, credential, Seen(seen.clone())).expect("a client");
+    arm.machine(&vm()).await.expect("answered");
+    arm.patch_identity(&vm(), "{}", None, ID).await.expect_err("412");
+    assert_eq!(*seen.lock().expect("no panic"), ["GET resource-gets Some(200)", "PATCH resource-updates Some(412)"]);
+    assert!(!format!("{arm:?}").contains("secret"));
+}

@@ -1,0 +1,40 @@
+//! The conversation with Azure Resource Manager: what is asked, how the answers are read, and what they mean.
+//!
+//! ```text
+//!   Arm ─▶ limiter ─▶ token ─▶ request ─▶ ARM
+//!    ▲                                     │
+//!    └── Live, Accepted, Progress ◀─ wire ─┤ 2xx
+//!    └── ArmError ◀──────────── classify ──┘ everything else
+//! ```
+//!
+//! Nothing here decides what to write: that is the core's. Nothing here tries a PATCH twice.
+mod chain;
+mod classify;
+mod client;
+mod credential;
+mod errors;
+mod exchange;
+mod http;
+mod limiter;
+mod operation;
+mod send;
+mod settings;
+mod token;
+mod told;
+mod wire;
+
+#[cfg(test)]
+mod recordings;
+#[cfg(test)]
+mod scripted;
+
+pub use chain::chain;
+pub use client::{Accepted, Arm, PATCH_LEAVES_WITHIN, Precondition};
+pub use credential::{CredentialError, CredentialKind, CredentialOptions, credential};
+pub use errors::{ArmError, Missing};
+pub use exchange::{Exchange, Observer};
+pub use limiter::Bucket;
+pub use operation::{Operation, Progress};
+pub use settings::{API_VERSION, Settings, SettingsError};
+pub use token::{TokenError, TokenProblem};
+pub use told::Told;

@@ -1,0 +1,261 @@
+//! One request and its answer: what goes out, how much may come back, and what it means when it is no success.
+use super::classify::{Failure, Pause};
+use super::client::Arm;
+use super::errors::ArmError;
+use super::exchange::Exchange;
+use super::limiter::{Bucket, Key};
+use super::operation::place;
+use super::token::{Bearer, Replacement, TokenError, TokenProblem};
+use super::told::{ErrorBody, presentable};
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, LOCATION, RETRY_AFTER, USER_AGENT,
+};
+use reqwest::{Method, Response};
+use std::time::{Duration, Instant};
+use tokio::sync::SemaphorePermit;
+use url::Url;
+
+/// A machine with 150 identities takes some 60 KiB, a scale set's model rarely more than a few hundred.
+const LONGEST_BODY: usize = 8 * 1024 * 1024;
+
+pub(super) struct Call<'a> {
+    pub method: Method,
+    pub url: Url,
+    /// The id that errors speak of.
+    pub asked: &'a str,
+    /// What it draws on: the subscription's bucket first, the narrowest last.
+    pub keys: Vec<Key>,
+    pub body: Option<&'a str>,
+    pub condition: Option<HeaderValue>,
+    pub request_id: String,
+    pub leaves_within: Option<Duration>,
+}
+
+impl<'a> Call<'a> {
+    pub fn get(asked: &'a str, url: Url, keys: Vec<Key>) -> Self {
+        Self {
+            method: Method::GET,
+            url,
+            asked,
+            keys,
+            body: None,
+            condition: None,
+            request_id: uuid::Uuid::new_v4().to_string(),
+            leaves_within: None,
+        }
+    }
+
+    fn bucket(&self) -> Bucket {
+        self.keys.last().map_or(Bucket::SubscriptionReads, |key| key.bucket)
+    }
+
+    fn method_name(&self) -> &'static str {
+        if self.method == Method::PATCH { "PATCH" } else { "GET" }
+    }
+
+    fn headers(&self, bearer: &Bearer, user_agent: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        headers.insert(AUTHORIZATION, bearer.header());
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        headers.insert("x-ms-return-client-request-id", HeaderValue::from_static("true"));
+        let texts = [("x-ms-client-request-id", self.request_id.as_str()), (USER_AGENT.as_str(), user_agent)];
+        for (name, text) in texts {
+            if let Ok(value) = HeaderValue::from_str(text) {
+                headers.insert(name, value);
+            }
+        }
+        if let Some(condition) = &self.condition {
+            headers.insert(IF_MATCH, condition.clone());
+        }
+        if self.body.is_some() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        headers
+    }
+}
+
+pub(super) struct Answer {
+    pub status: u16,
+    pub body: Vec<u8>,
+    pub etag: Option<String>,
+    pub operation: Option<String>,
+    pub retry_after: Option<Duration>,
+    pub correlation_id: Option<String>,
+    location: Option<String>,
+}
+
+impl Answer {
+    fn of(response: &Response) -> Self {
+        let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
+        Self {
+            status: response.status().as_u16(),
+            body: Vec::new(),
+            etag: header(ETAG.as_str()).filter(|etag| !etag.is_empty()),
+            operation: header("azure-asyncoperation").filter(|url| !url.is_empty()),
+            retry_after: header(RETRY_AFTER.as_str()).as_deref().and_then(seconds),
+            correlation_id: header("x-ms-correlation-request-id").or_else(|| header("x-ms-request-id")),
+            location: header(LOCATION.as_str()),
+        }
+    }
+
+    fn is_success(&self) -> bool {
+        (200..300).contains(&self.status)
+    }
+}
+
+/// Seconds, as ARM writes them. The form with a date is ignored: it would need both clocks to agree.
+fn seconds(text: &str) -> Option<Duration> {
+    text.trim().parse().ok().map(Duration::from_secs)
+}
+
+/// A token, and the right to send.
+struct Ready<'a> {
+    bearer: Bearer,
+    _permit: Option<SemaphorePermit<'a>>,
+}
+
+impl Arm {
+    /// Sends, and reads the answer; everything but a 2xx is an error.
+    ///
+    /// After a 401 a GET is asked once more with a new token. A PATCH is not: its record must be written anew first.
+    pub(super) async fn send(&self, call: &Call<'_>) -> Result<Answer, ArmError> {
+        let ready = self.ready(call).await?;
+        let answer = self.exchange(call, &ready.bearer).await?;
+        let answer = if answer.status == 401 { self.with_new_token(call, ready, answer).await? } else { answer };
+        if answer.is_success() { Ok(answer) } else { Err(self.failure(call, answer)) }
+    }
+
+    async fn with_new_token(&self, call: &Call<'_>, ready: Ready<'_>, answer: Answer) -> Result<Answer, ArmError> {
+        let refused = ready.bearer.clone();
+        drop(ready);
+        match self.inner.tokens.replace(&refused).await.map_err(no_token)? {
+            Replacement::TooSoon => Ok(answer),
+            Replacement::New if call.method == Method::PATCH => {
+                let told = ErrorBody::read(&answer.body).told(call.asked, Some(401), answer.correlation_id);
+                Err(ArmError::TokenReplaced { told: Box::new(told) })
+            }
+            Replacement::New => {
+                let ready = self.ready(call).await?;
+                self.exchange(call, &ready.bearer).await
+            }
+        }
+    }
+
+    /// Waits for what a request needs, within the time that it may take to leave.
+    async fn ready(&self, call: &Call<'_>) -> Result<Ready<'_>, ArmError> {
+        let getting_ready = self.get_ready(call);
+        match call.leaves_within {
+            None => getting_ready.await,
+            Some(after) => tokio::time::timeout(after, getting_ready).await.unwrap_or(Err(ArmError::NotSent { after })),
+        }
+    }
+
+    async fn get_ready(&self, call: &Call<'_>) -> Result<Ready<'_>, ArmError> {
+        let bearer = self.inner.tokens.bearer().await.map_err(no_token)?;
+        let throttled = |closed: super::limiter::Closed| ArmError::Throttled {
+            bucket: closed.bucket,
+            pause: closed.remaining,
+            told: None,
+        };
+        self.inner.limiter.spend(&call.keys).await.map_err(throttled)?;
+        // None only if the semaphore were closed, which it never is.
+        let permit = self.inner.permits.acquire().await.ok();
+        Ok(Ready { bearer, _permit: permit })
+    }
+
+    async fn exchange(&self, call: &Call<'_>, bearer: &Bearer) -> Result<Answer, ArmError> {
+        let began = Instant::now();
+        let result = self.request(call, bearer).await;
+        let status = result.as_ref().ok().map(|answer| answer.status);
+        let exchange =
+            Exchange { method: call.method_name(), bucket: call.bucket(), status, duration: began.elapsed() };
+        self.inner.observer.exchanged(&exchange);
+        tracing::debug!(
+            method = exchange.method,
+            resource = call.asked,
+            status,
+            milliseconds = exchange.duration.as_millis(),
+            request_id = call.request_id,
+            correlation_id = result.as_ref().ok().and_then(|answer| answer.correlation_id.as_deref()),
+            "asked ARM"
+        );
+        result
+    }
+
+    async fn request(&self, call: &Call<'_>, bearer: &Bearer) -> Result<Answer, ArmError> {
+        let headers = call.headers(bearer, &self.inner.settings.user_agent);
+        let request = self.inner.http.request(call.method.clone(), call.url.clone()).headers(headers);
+        let request = match call.body {
+            Some(body) => request.body(body.to_owned()),
+            None => request,
+        };
+        let mut response = request.send().await.map_err(|error| broken(call.asked, error))?;
+        let mut answer = Answer::of(&response);
+        answer.body = body(&mut response).await.map_err(|why| ArmError::unreadable(call.asked, why))?;
+        Ok(answer)
+    }
+
+    fn failure(&self, call: &Call<'_>, answer: Answer) -> ArmError {
+        if (300..400).contains(&answer.status) {
+            return redirected(call, &answer);
+        }
+        let retry_after = answer.retry_after;
+        let failure = Failure {
+            asked: call.asked,
+            status: Some(answer.status),
+            body: ErrorBody::read(&answer.body),
+            correlation_id: answer.correlation_id,
+        };
+        failure.classify(|body| self.close(call, body, retry_after))
+    }
+
+    /// Closes the bucket that a 429 is about: the subscription's where the code says so, else the narrowest.
+    fn close(&self, call: &Call<'_>, body: &ErrorBody, retry_after: Option<Duration>) -> Pause {
+        let of_subscription = body.code.eq_ignore_ascii_case("SubscriptionRequestsThrottled");
+        let key = if of_subscription { call.keys.first() } else { call.keys.last() };
+        let bucket = key.map_or(Bucket::SubscriptionReads, |key| key.bucket);
+        let asked_for = retry_after.filter(|pause| !pause.is_zero());
+        let pause = asked_for.unwrap_or_else(|| bucket.default_pause());
+        let closed = key.map(|key| self.inner.limiter.close(key, pause));
+        Pause { bucket, pause: closed.unwrap_or(pause) }
+    }
+}
+
+/// A redirect is not followed, wherever it leads.
+fn redirected(call: &Call<'_>, answer: &Answer) -> ArmError {
+    let url = answer.location.as_deref().and_then(|location| call.url.join(location).ok());
+    ArmError::ForeignHost { host: url.map_or_else(|| "nowhere".into(), |url| presentable(&place(&url))) }
+}
+
+/// The whole body, if it is of a bearable length.
+async fn body(response: &mut Response) -> Result<Vec<u8>, String> {
+    let mut body = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if body.len() + chunk.len() > LONGEST_BODY => {
+                return Err(format!("it is longer than {LONGEST_BODY} bytes"));
+            }
+            Ok(Some(chunk)) => body.extend_from_slice(&chunk),
+            Ok(None) => return Ok(body),
+            Err(error) => return Err(format!("it broke off: {}", super::chain::chain(&error.without_url()))),
+        }
+    }
+}
+
+/// The URL is left out: an operation's is signed.
+fn broken(asked: &str, error: reqwest::Error) -> ArmError {
+    let error = error.without_url();
+    if error.is_connect() || error.is_builder() {
+        ArmError::Unreachable(Box::new(error))
+    } else {
+        ArmError::Unanswered { asked: asked.into(), source: Box::new(error) }
+    }
+}
+
+pub(super) fn no_token(error: TokenError) -> ArmError {
+    match error.problem {
+        TokenProblem::Unavailable => ArmError::CredentialUnavailable(error),
+        TokenProblem::Rejected => ArmError::CredentialRejected(Box::new(error)),
+        TokenProblem::WrongTenant => ArmError::WrongTenant(Box::new(error)),
+    }
+}

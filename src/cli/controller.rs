@@ -1,0 +1,247 @@
+//! `lanyard controller`.
+use crate::api::{IdentityAssignment, IdentityTarget};
+use crate::arm::{Arm, CredentialKind, CredentialOptions, Settings, credential};
+use crate::controller::{Brake, Choices, Context, Kubernetes, Parts, Rate, run};
+use crate::telemetry::{CountsExchanges, LogFormat, Metrics, start_logging};
+use anyhow::Context as _;
+use clap::{Args, ValueEnum};
+use kube::api::{Api, ListParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use secrecy::SecretString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+
+/// Longer than an API server takes to say what it lacks.
+const FIRST_WORD: Duration = Duration::from_secs(20);
+
+/// Options of the controller.
+#[derive(Debug, Args)]
+pub struct Controller {
+    #[command(flatten)]
+    azure: Azure,
+    #[command(flatten)]
+    cluster: Cluster,
+    #[command(flatten)]
+    safety: Safety,
+    #[command(flatten)]
+    process: Process,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Azure")]
+struct Azure {
+    /// The ARM endpoint: https, or plain http to this machine's loopback alone.
+    #[arg(
+        long = "azure-resource-manager-endpoint",
+        env = "AZURE_RESOURCE_MANAGER_ENDPOINT",
+        default_value = "https://management.azure.com",
+        value_name = "URL"
+    )]
+    resource_manager_endpoint: String,
+    /// What tokens are asked for; the endpoint itself unless given.
+    #[arg(long = "azure-resource-manager-audience", env = "AZURE_RESOURCE_MANAGER_AUDIENCE", value_name = "URL")]
+    resource_manager_audience: Option<String>,
+    /// Where tokens come from; the public cloud's login.microsoftonline.com unless given.
+    #[arg(long = "azure-authority-host", env = "AZURE_AUTHORITY_HOST", value_name = "URL")]
+    authority_host: Option<String>,
+    /// The tenant of the credential.
+    #[arg(long = "azure-tenant-id", env = "AZURE_TENANT_ID", value_name = "GUID")]
+    tenant_id: Option<String>,
+    /// The application or managed identity to act as.
+    #[arg(long = "azure-client-id", env = "AZURE_CLIENT_ID", value_name = "GUID")]
+    client_id: Option<String>,
+    /// A client secret. Give it by the environment: a command line is seen by others.
+    #[arg(long = "azure-client-secret", env = "AZURE_CLIENT_SECRET", hide_env_values = true, value_name = "SECRET")]
+    client_secret: Option<SecretString>,
+    /// The service account token of workload identity.
+    #[arg(long = "azure-federated-token-file", env = "AZURE_FEDERATED_TOKEN_FILE", value_name = "FILE")]
+    federated_token_file: Option<PathBuf>,
+    /// Which credential to use: by default the first that is set up of workload-identity, client-secret, managed-identity.
+    #[arg(long, env = "LANYARD_CREDENTIAL", default_value = "default", value_name = "NAME",
+        value_parser = clap::builder::PossibleValuesParser::new(<CredentialKind as strum::VariantNames>::VARIANTS))]
+    credential: String,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Kubernetes")]
+struct Cluster {
+    /// The kubeconfig; else KUBECONFIG, ~/.kube/config, or the pod's service account.
+    #[arg(long, value_name = "FILE")]
+    kubeconfig: Option<PathBuf>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Removing {
+    Paced,
+    Paused,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Toggle {
+    On,
+    Off,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Safety")]
+struct Safety {
+    /// Removals that may happen at once, over all machines.
+    #[arg(long, env = "LANYARD_REMOVAL_BURST", default_value_t = 100, value_name = "N")]
+    removal_burst: u32,
+    /// Removals after that: a number and s, m or h.
+    #[arg(long, env = "LANYARD_REMOVAL_RATE", default_value = "60/m", value_name = "N/UNIT")]
+    removal_rate: Rate,
+    /// Whether anything may be removed at all. Additions are never held.
+    #[arg(long, env = "LANYARD_REMOVALS", value_enum, default_value = "paced")]
+    removals: Removing,
+    /// Ask the endpoint, before the first write, whether it honours If-Match; off trusts the documentation.
+    #[arg(long, env = "LANYARD_PRECONDITION_PROBE", value_enum, default_value = "on")]
+    precondition_probe: Toggle,
+    /// On an endpoint that ignores If-Match, write even what could drop an identity that somebody adds in the same moment.
+    #[arg(long, env = "LANYARD_ALLOW_UNGUARDED")]
+    allow_unguarded: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Process")]
+struct Process {
+    /// Where /healthz, /readyz and /metrics are served.
+    #[arg(long, env = "LANYARD_HTTP_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDR")]
+    http_listen: SocketAddr,
+    /// How log lines are written, to standard error.
+    #[arg(long, env = "LANYARD_LOG_FORMAT", value_enum, default_value = "json")]
+    log_format: LogFormat,
+    /// What is logged, such as info or lanyard=debug.
+    #[arg(long, env = "RUST_LOG", default_value = "info", value_name = "FILTER")]
+    log_level: String,
+    /// Machines that may be worked on at once. Waiting for an operation does not count.
+    #[arg(long, env = "LANYARD_CONCURRENCY", default_value_t = 64, value_name = "N")]
+    concurrency: usize,
+}
+
+impl Controller {
+    /// Runs the controller until it is told to stop.
+    ///
+    /// # Errors
+    /// A start that is not possible, in one line; or a task that ended early.
+    pub fn run(self) -> anyhow::Result<()> {
+        start_logging(self.process.log_format, &self.process.log_level)?;
+        // One provider for all of TLS: with none chosen, rustls would have to guess.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        runtime.block_on(self.start())
+    }
+
+    async fn start(self) -> anyhow::Result<()> {
+        let stop = CancellationToken::new();
+        let metrics = Arc::new(Metrics::default());
+        let arm = self.azure.arm(&metrics)?;
+        let client = self.cluster.client().await?;
+        tokio::select! {
+            checked = check_kinds(&client) => checked?,
+            () = told_to_stop() => return Ok(()),
+        }
+        let listen = self.process.http_listen;
+        let listener =
+            TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} (--http-listen)"))?;
+        tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listener.local_addr()?, "lanyard starts");
+        let instance =
+            std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME")).unwrap_or_else(|_| "lanyard".into());
+        let context = Context::new(Parts {
+            arm,
+            kubernetes: Kubernetes::new(client, instance.clone()),
+            brake: Brake::new(
+                self.safety.removal_burst,
+                self.safety.removal_rate,
+                self.safety.removals == Removing::Paused,
+            ),
+            metrics,
+            choices: Choices {
+                probe: self.safety.precondition_probe == Toggle::On,
+                allow_unguarded: self.safety.allow_unguarded,
+            },
+            writer: format!("{instance}/{}", uuid::Uuid::new_v4()),
+            concurrency: self.process.concurrency.max(1),
+            stop: stop.clone(),
+        });
+        tokio::spawn(async move {
+            told_to_stop().await;
+            tracing::info!("told to stop: no new work is begun");
+            stop.cancel();
+        });
+        run(Arc::new(context), listener).await
+    }
+}
+
+impl Azure {
+    fn arm(&self, metrics: &Arc<Metrics>) -> anyhow::Result<Arm> {
+        let audience = self.resource_manager_audience.as_deref();
+        let settings = Settings::new(&self.resource_manager_endpoint, audience)?;
+        let options = CredentialOptions {
+            tenant_id: self.tenant_id.clone(),
+            client_id: self.client_id.clone(),
+            client_secret: self.client_secret.clone(),
+            federated_token_file: self.federated_token_file.clone(),
+            authority_host: self.authority_host.clone(),
+        };
+        let credential = credential(self.credential.parse()?, &options)?;
+        Ok(Arm::new(settings, credential, CountsExchanges(metrics.clone()))?)
+    }
+}
+
+impl Cluster {
+    async fn client(&self) -> anyhow::Result<Client> {
+        let mut config = match &self.kubeconfig {
+            Some(file) => {
+                let kubeconfig = Kubeconfig::read_from(file)
+                    .with_context(|| format!("the kubeconfig {} cannot be read", file.display()))?;
+                Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
+                    .await
+                    .with_context(|| format!("the kubeconfig {} leads to no cluster", file.display()))?
+            }
+            None => Config::infer().await.context(
+                "no cluster to work on: give --kubeconfig, set KUBECONFIG, or run in a pod with a service account",
+            )?,
+        };
+        config.connect_timeout = Some(Duration::from_secs(10));
+        Ok(Client::try_from(config)?)
+    }
+}
+
+/// Both kinds can be listed: else the process says in one line what is missing.
+async fn check_kinds(client: &Client) -> anyhow::Result<()> {
+    let few = ListParams::default().limit(1);
+    let assignments: Api<IdentityAssignment> = Api::all(client.clone());
+    let targets: Api<IdentityTarget> = Api::all(client.clone());
+    listable("identityassignments", assignments.list_metadata(&few)).await?;
+    listable("identitytargets", targets.list_metadata(&few)).await
+}
+
+async fn listable<T>(what: &str, list: impl Future<Output = Result<T, kube::Error>>) -> anyhow::Result<()> {
+    match tokio::time::timeout(FIRST_WORD, list).await {
+        Err(_) => anyhow::bail!("the Kubernetes API server did not answer within {} s", FIRST_WORD.as_secs()),
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
+            anyhow::bail!("the CRD of {what} is not installed: kubectl apply -f crds/")
+        }
+        Ok(Err(kube::Error::Api(status))) if status.code == 403 || status.code == 401 => {
+            anyhow::bail!("no permission to list {what}: apply deploy/base, which has the roles ({})", status.message)
+        }
+        Ok(Err(error)) => Err(error).with_context(|| format!("the Kubernetes API server cannot be asked for {what}")),
+    }
+}
+
+/// SIGTERM or an interrupt.
+async fn told_to_stop() {
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}

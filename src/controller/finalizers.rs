@@ -1,0 +1,102 @@
+//! The finalizer of assignments: there as long as deleting the object means taking something off a machine.
+use super::context::Context;
+use super::kubernetes::KubeError;
+use super::visit::Visit;
+use crate::api::claim::{is_leaving, released};
+use crate::api::raw::Readable;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use lanyard_domain::depart::has_left;
+use lanyard_domain::{Leaving, Record};
+
+pub const ASSIGNMENT_FINALIZER: &str = "lanyard.dev/identities";
+
+/// Puts the finalizer on every assignment that would have to be cleaned up after.
+///
+/// Best effort: the record remembers what the finalizer would have waited for.
+pub async fn add(context: &Context, visit: &mut Visit) {
+    let needing = visit.read.iter().filter(|read| needs_finalizer(read, &visit.record));
+    let needing: Vec<_> = needing.filter(|read| !visit.finalized.contains(&read.claim.key.uid)).cloned().collect();
+    for read in needing {
+        let finalizers = with_ours(&read.object.metadata);
+        match set(context, &read.object.metadata, finalizers, with_ours).await {
+            Ok(()) => {
+                visit.finalized.insert(read.claim.key.uid.clone());
+            }
+            Err(error) => {
+                tracing::warn!(assignment = %read.claim.key, %error, "the finalizer could not be added; the record remembers all the same");
+            }
+        }
+    }
+}
+
+fn needs_finalizer(read: &Readable, record: &Record) -> bool {
+    let claim = &read.claim;
+    let detaches = Leaving::of(claim.deletion_policy, claim.mode, false) == Leaving::Detach;
+    let ours =
+        |id| record.attached.contains_key(id) || record.intent.as_ref().is_some_and(|intent| intent.add.contains(id));
+    detaches && claim.leaving.is_none() && !has_ours(&read.object.metadata) && claim.present().any(ours)
+}
+
+/// Takes the finalizer off every deleted assignment of which nothing is left to do. Returns whether all are off that may be.
+pub async fn remove(context: &Context, visit: &Visit) -> Result<(), KubeError> {
+    let Some(claims) = &visit.claims else { return Ok(()) };
+    for read in &visit.read {
+        let claim = &read.claim;
+        let leaves = claim.leaving.is_some() && has_ours(&read.object.metadata);
+        let is_released = released(&read.object.metadata);
+        if leaves && !is_released && (visit.gone || visit.going || has_left(&visit.record, claims, &claim.key.uid)) {
+            take_off(context, &read.object.metadata).await?;
+        }
+    }
+    release(context, visit).await
+}
+
+/// Lets go of every deleted object that its owner released: whatever else is in trouble.
+pub async fn release(context: &Context, visit: &Visit) -> Result<(), KubeError> {
+    let read = visit.read.iter().map(|read| &read.object.metadata);
+    let unread = visit.unread.iter().map(|unread| &unread.metadata);
+    for metadata in read.chain(unread) {
+        if is_leaving(metadata) && released(metadata) && has_ours(metadata) {
+            take_off(context, metadata).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn take_off(context: &Context, metadata: &ObjectMeta) -> Result<(), KubeError> {
+    set(context, metadata, without_ours(metadata), without_ours).await
+}
+
+fn has_ours(metadata: &ObjectMeta) -> bool {
+    metadata.finalizers.iter().flatten().any(|finalizer| finalizer == ASSIGNMENT_FINALIZER)
+}
+
+fn with_ours(metadata: &ObjectMeta) -> Vec<String> {
+    let mut finalizers = without_ours(metadata);
+    finalizers.push(ASSIGNMENT_FINALIZER.into());
+    finalizers
+}
+
+fn without_ours(metadata: &ObjectMeta) -> Vec<String> {
+    let all = metadata.finalizers.iter().flatten();
+    all.filter(|finalizer| *finalizer != ASSIGNMENT_FINALIZER).cloned().collect()
+}
+
+/// Sets them on the version that the watch holds, or once more on the version of now.
+async fn set(
+    context: &Context,
+    metadata: &ObjectMeta,
+    finalizers: Vec<String>,
+    anew: fn(&ObjectMeta) -> Vec<String>,
+) -> Result<(), KubeError> {
+    match context.kubernetes.set_finalizers(metadata, &finalizers).await {
+        Err(KubeError::Conflict) => {}
+        answer => return answer,
+    }
+    let (namespace, name) =
+        (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default());
+    match context.kubernetes.assignment_metadata(namespace, name).await? {
+        Some(now) if now.uid == metadata.uid => context.kubernetes.set_finalizers(&now, &anew(&now)).await,
+        Some(_) | None => Ok(()),
+    }
+}

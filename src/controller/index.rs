@@ -1,0 +1,284 @@
+//! What the watches have told: assignments by target, and the targets' records.
+//!
+//! Synchronous, so that no lock is held across an await. A list replaces what was known only once it is complete:
+//! a slow, broken or refused list never looks like a withdrawal.
+use super::queue::TargetKey;
+use crate::api::IdentityTarget;
+use crate::api::raw::{self, Readable, Unread};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::ResourceExt;
+use kube::api::DynamicObject;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+type Uid = String;
+
+#[derive(Clone, Debug)]
+enum Entry {
+    Read(Arc<Readable>),
+    Unread(Arc<Unread>),
+}
+
+/// Everything known about the assignments of one target.
+#[derive(Clone, Debug, Default)]
+pub struct OfTarget {
+    /// The watch has finished its list.
+    pub listed: bool,
+    pub read: Vec<Arc<Readable>>,
+    pub unread: Vec<Arc<Unread>>,
+}
+
+/// The watches' state.
+#[derive(Debug, Default)]
+pub struct Index {
+    inner: Mutex<Inner>,
+    listed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    assignments: Objects<Entry>,
+    targets: Objects<Arc<IdentityTarget>>,
+    /// Targets whose record this process is writing: what the watch tells of them meanwhile is no news.
+    writing: BTreeSet<TargetKey>,
+}
+
+/// Objects by uid, found by the target that they are about.
+#[derive(Debug)]
+struct Objects<T> {
+    by_uid: HashMap<Uid, (TargetKey, T)>,
+    by_target: BTreeMap<TargetKey, BTreeSet<Uid>>,
+    /// A list on its way.
+    incoming: Option<HashMap<Uid, (TargetKey, T)>>,
+    listed: bool,
+}
+
+impl<T> Default for Objects<T> {
+    fn default() -> Self {
+        Self { by_uid: HashMap::new(), by_target: BTreeMap::new(), incoming: None, listed: false }
+    }
+}
+
+impl<T> Objects<T> {
+    fn of(&self, target: &TargetKey) -> impl Iterator<Item = &T> {
+        let uids = self.by_target.get(target).into_iter().flatten();
+        uids.filter_map(|uid| self.by_uid.get(uid)).map(|(_, object)| object)
+    }
+
+    fn put(&mut self, uid: Uid, target: TargetKey, object: T) {
+        self.take(&uid);
+        self.by_target.entry(target.clone()).or_default().insert(uid.clone());
+        self.by_uid.insert(uid, (target, object));
+    }
+
+    fn take(&mut self, uid: &str) -> Option<(TargetKey, T)> {
+        let (target, object) = self.by_uid.remove(uid)?;
+        if let Some(uids) = self.by_target.get_mut(&target) {
+            uids.remove(uid);
+            if uids.is_empty() {
+                self.by_target.remove(&target);
+            }
+        }
+        Some((target, object))
+    }
+
+    fn begin_list(&mut self) {
+        self.incoming = Some(HashMap::new());
+    }
+
+    fn list(&mut self, uid: Uid, target: TargetKey, object: T) {
+        self.incoming.get_or_insert_default().insert(uid, (target, object));
+    }
+
+    /// Replaces what was known; returns every target that had or has an object.
+    fn end_list(&mut self) -> BTreeSet<TargetKey> {
+        let listed = self.incoming.take().unwrap_or_default();
+        let mut touched: BTreeSet<TargetKey> = self.by_target.keys().cloned().collect();
+        self.by_uid.clear();
+        self.by_target.clear();
+        for (uid, (target, object)) in listed {
+            self.put(uid, target, object);
+        }
+        touched.extend(self.by_target.keys().cloned());
+        self.listed = true;
+        touched
+    }
+}
+
+/// What one event of the assignments' watch means for the queue.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Somebody changed what this target is to have.
+    Wishes(TargetKey),
+    /// An assignment goes.
+    Deletion(TargetKey),
+    /// Nothing that decides anything: a status of ours, a label.
+    Nothing,
+    /// The object names no target that we could visit.
+    Illegible(String),
+}
+
+impl Index {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Both watches have finished a list.
+    pub fn is_ready(&self) -> bool {
+        let inner = self.inner();
+        inner.assignments.listed && inner.targets.listed
+    }
+
+    /// Ends when a list is in that was not.
+    pub async fn became_ready(&self) {
+        self.listed.notified().await;
+    }
+
+    /// All assignments of one target.
+    pub fn of(&self, target: &TargetKey) -> OfTarget {
+        let inner = self.inner();
+        let mut all = OfTarget { listed: inner.assignments.listed, ..OfTarget::default() };
+        for entry in inner.assignments.of(target) {
+            match entry {
+                Entry::Read(read) => all.read.push(read.clone()),
+                Entry::Unread(unread) => all.unread.push(unread.clone()),
+            }
+        }
+        all
+    }
+
+    /// The target's `IdentityTarget` objects: one, unless somebody made another by hand.
+    pub fn target_objects(&self, target: &TargetKey) -> Vec<Arc<IdentityTarget>> {
+        self.inner().targets.of(target).cloned().collect()
+    }
+
+    pub fn begin_assignments(&self) {
+        self.inner().assignments.begin_list();
+    }
+
+    pub fn list_assignment(&self, object: &DynamicObject) {
+        if let Some((uid, target, entry)) = understand(object) {
+            self.inner().assignments.list(uid, target, entry);
+        } else {
+            let object = format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any());
+            tracing::error!(
+                object,
+                "this IdentityAssignment names no target that can be read; nothing is done about it"
+            );
+        }
+    }
+
+    pub fn end_assignments(&self) -> BTreeSet<TargetKey> {
+        let touched = self.inner().assignments.end_list();
+        self.listed.notify_one();
+        touched
+    }
+
+    pub fn apply_assignment(&self, object: &DynamicObject) -> Change {
+        let Some((uid, target, entry)) = understand(object) else {
+            return Change::Illegible(format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any()));
+        };
+        let mut inner = self.inner();
+        let known = inner.assignments.by_uid.get(&uid).map(|(_, entry)| entry);
+        if known.is_some_and(|known| version(metadata(known)) > version(&object.metadata)) {
+            return Change::Nothing;
+        }
+        let known = known.map(mark);
+        let change = match known {
+            Some(known) if known == mark(&entry) => Change::Nothing,
+            Some(_) | None if object.metadata.deletion_timestamp.is_some() => Change::Deletion(target.clone()),
+            Some(_) | None => Change::Wishes(target.clone()),
+        };
+        inner.assignments.put(uid, target, entry);
+        change
+    }
+
+    pub fn delete_assignment(&self, object: &DynamicObject) -> Change {
+        let taken = object.uid().and_then(|uid| self.inner().assignments.take(&uid));
+        taken.map_or(Change::Nothing, |(target, _)| Change::Deletion(target))
+    }
+
+    pub fn begin_targets(&self) {
+        self.inner().targets.begin_list();
+    }
+
+    pub fn list_target(&self, object: IdentityTarget) {
+        if let Some((uid, target)) = about(&object) {
+            self.inner().targets.list(uid, target, Arc::new(object));
+        }
+    }
+
+    pub fn end_targets(&self) -> BTreeSet<TargetKey> {
+        let touched = self.inner().targets.end_list();
+        self.listed.notify_one();
+        touched
+    }
+
+    /// Keeps the newer of two versions: a watch may tell of our own last-but-one write after the answer to the last.
+    /// Returns the target if this version was not known yet.
+    pub fn apply_target(&self, object: IdentityTarget) -> Option<TargetKey> {
+        let (uid, target) = about(&object)?;
+        let mut inner = self.inner();
+        let known = inner.targets.by_uid.get(&uid).map(|(_, known)| version(&known.metadata));
+        if known.is_some_and(|known| known >= version(&object.metadata)) {
+            return None;
+        }
+        inner.targets.put(uid, target.clone(), Arc::new(object));
+        (!inner.writing.contains(&target)).then_some(target)
+    }
+
+    /// Says that this process is about to write the target's record, or has done so.
+    pub fn set_writing(&self, target: &TargetKey, writing: bool) {
+        let mut inner = self.inner();
+        if writing {
+            inner.writing.insert(target.clone());
+        } else {
+            inner.writing.remove(target);
+        }
+    }
+
+    pub fn delete_target(&self, object: &IdentityTarget) -> Option<TargetKey> {
+        let taken = object.uid().and_then(|uid| self.inner().targets.take(&uid));
+        taken.map(|(target, _)| target)
+    }
+}
+
+fn understand(object: &DynamicObject) -> Option<(Uid, TargetKey, Entry)> {
+    let uid = object.uid()?;
+    let (target, entry) = match raw::read(&serde_json::to_value(object).ok()?).ok()? {
+        Ok(readable) => (readable.target.clone(), Entry::Read(Arc::new(lighter(readable)))),
+        Err(unread) => (unread.target.clone()?, Entry::Unread(Arc::from(unread))),
+    };
+    Some((uid, Arc::new(target), entry))
+}
+
+/// Managed fields are the heaviest part of an object, and nobody here reads them.
+fn lighter(mut readable: Readable) -> Readable {
+    readable.object.metadata.managed_fields = None;
+    readable
+}
+
+fn metadata(entry: &Entry) -> &ObjectMeta {
+    match entry {
+        Entry::Unread(unread) => &unread.metadata,
+        Entry::Read(readable) => &readable.object.metadata,
+    }
+}
+
+/// What decides a visit: generation, deletion and our own annotations, which bump no generation.
+fn mark(entry: &Entry) -> (Option<i64>, bool, Vec<(String, String)>) {
+    let meta = metadata(entry);
+    let ours = meta.annotations.iter().flatten().filter(|(key, _)| key.starts_with("lanyard.dev/"));
+    let ours = ours.map(|(key, value)| (key.clone(), value.clone())).collect();
+    (meta.generation, meta.deletion_timestamp.is_some(), ours)
+}
+
+fn about(object: &IdentityTarget) -> Option<(Uid, TargetKey)> {
+    Some((object.uid()?, Arc::new(object.record.resource_id.parse().ok()?)))
+}
+
+/// Resource versions are compared as numbers, which Kubernetes promises from 1.35 on and kept all along.
+fn version(metadata: &ObjectMeta) -> u128 {
+    metadata.resource_version.as_ref().and_then(|version| version.parse().ok()).unwrap_or_default()
+}

@@ -1,0 +1,172 @@
+//! The Kubernetes calls of a visit, each under a timeout: the client itself has none for reads.
+use crate::api::{IdentityAssignment, IdentityAssignmentStatus, IdentityTarget};
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::runtime::events::{Event, Recorder, Reporter};
+use kube::{Client, Resource, ResourceExt};
+use lanyard_domain::ClaimKey;
+use serde_json::json;
+use std::future::Future;
+use std::time::Duration;
+
+/// The field manager and controller name.
+pub const MANAGER: &str = "lanyard";
+
+/// Longer than an API server under load takes, shorter than people wait.
+const PATIENCE: Duration = Duration::from_secs(15);
+
+/// What Kubernetes made of a call.
+#[derive(Debug, thiserror::Error)]
+pub enum KubeError {
+    #[error("Kubernetes did not answer within {} s", PATIENCE.as_secs())]
+    Timeout,
+    /// Somebody wrote meanwhile.
+    #[error("the object changed meanwhile")]
+    Conflict,
+    #[error("the object is not there")]
+    NotFound,
+    #[error("the object exists already")]
+    Exists,
+    #[error("Kubernetes refused: {0}")]
+    Refused(String),
+    #[error("Kubernetes' answer could not be read")]
+    Unreadable(#[source] Box<kube::Error>),
+    #[error("Kubernetes could not be reached")]
+    Unreachable(#[source] Box<kube::Error>),
+}
+
+impl From<kube::Error> for KubeError {
+    fn from(error: kube::Error) -> Self {
+        match error {
+            kube::Error::Api(status) => match (status.code, status.reason.as_str()) {
+                (404, _) => Self::NotFound,
+                (409, "AlreadyExists") => Self::Exists,
+                (409, _) => Self::Conflict,
+                _ => Self::Refused(format!("{} ({})", status.message, status.code)),
+            },
+            other @ kube::Error::SerdeError(_) => Self::Unreadable(Box::new(other)),
+            other => Self::Unreachable(Box::new(other)),
+        }
+    }
+}
+
+async fn patiently<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, KubeError> {
+    match tokio::time::timeout(PATIENCE, call).await {
+        Ok(answer) => answer.map_err(KubeError::from),
+        Err(_) => Err(KubeError::Timeout),
+    }
+}
+
+/// The calls that a visit makes.
+#[derive(Clone)]
+pub struct Kubernetes {
+    client: Client,
+    reporter: Reporter,
+}
+
+impl Kubernetes {
+    pub fn new(client: Client, instance: String) -> Self {
+        Self { client, reporter: Reporter { controller: MANAGER.into(), instance: Some(instance) } }
+    }
+
+    pub fn client(&self) -> Client {
+        self.client.clone()
+    }
+
+    fn targets(&self) -> Api<IdentityTarget> {
+        Api::all(self.client.clone())
+    }
+
+    fn assignments(&self, namespace: &str) -> Api<IdentityAssignment> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// The object as it is now, past any cache.
+    pub async fn target(&self, name: &str) -> Result<Option<IdentityTarget>, KubeError> {
+        patiently(self.targets().get_opt(name)).await
+    }
+
+    pub async fn create_target(&self, target: &IdentityTarget) -> Result<IdentityTarget, KubeError> {
+        patiently(self.targets().create(&params(), target)).await
+    }
+
+    /// Writes the whole object under its `resourceVersion`: of two writers with one view, one succeeds.
+    pub async fn replace_target(&self, target: &IdentityTarget) -> Result<IdentityTarget, KubeError> {
+        patiently(self.targets().replace(&target.name_any(), &params(), target)).await
+    }
+
+    /// Deletes this very version of the object.
+    pub async fn delete_target(&self, target: &IdentityTarget) -> Result<(), KubeError> {
+        let this = Preconditions { uid: target.uid(), resource_version: target.resource_version() };
+        let params = DeleteParams { preconditions: Some(this), ..DeleteParams::default() };
+        missing_is_fine(patiently(self.targets().delete(&target.name_any(), &params)).await)
+    }
+
+    /// Whether this very assignment is gone: a read past every cache, the proof that a list alone does not give.
+    ///
+    /// A 404 counts only if it names the object: a version that is no longer served, or a proxy's page, proves nothing.
+    pub async fn assignment_is_gone(&self, key: &ClaimKey) -> Result<bool, KubeError> {
+        let api = self.assignments(&key.namespace);
+        let found =
+            tokio::time::timeout(PATIENCE, api.get_metadata(&key.name)).await.map_err(|_| KubeError::Timeout)?;
+        match found {
+            Ok(object) => Ok(object.metadata.uid.as_deref() != Some(&key.uid)),
+            Err(kube::Error::Api(status)) if status.code == 404 && names(&status, &key.name) => Ok(true),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    /// Sets an assignment's finalizers, if the object is still as it was read.
+    pub async fn set_finalizers(&self, object: &ObjectMeta, finalizers: &[String]) -> Result<(), KubeError> {
+        let patch = json!({ "metadata": {
+            "finalizers": finalizers, "resourceVersion": object.resource_version, "uid": object.uid
+        }});
+        let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
+        let api = self.assignments(object.namespace.as_deref().unwrap_or_default());
+        let name = object.name.as_deref().unwrap_or_default();
+        missing_is_fine(patiently(api.patch_metadata(name, &params, &Patch::Merge(patch))).await)
+    }
+
+    /// An assignment's metadata as it is now, past any cache.
+    pub async fn assignment_metadata(&self, namespace: &str, name: &str) -> Result<Option<ObjectMeta>, KubeError> {
+        let found = patiently(self.assignments(namespace).get_metadata_opt(name)).await?;
+        Ok(found.map(|object| object.metadata))
+    }
+
+    /// Applies an assignment's status as a whole: what is not in it goes.
+    pub async fn apply_status(&self, object: &ObjectMeta, status: &IdentityAssignmentStatus) -> Result<(), KubeError> {
+        let name = object.name.as_deref().unwrap_or_default();
+        let patch = json!({
+            "apiVersion": IdentityAssignment::api_version(&()),
+            "kind": IdentityAssignment::kind(&()),
+            "metadata": { "name": name, "uid": object.uid },
+            "status": status,
+        });
+        let params = PatchParams::apply(MANAGER).force();
+        let api = self.assignments(object.namespace.as_deref().unwrap_or_default());
+        missing_is_fine(patiently(api.patch_status(name, &params, &Patch::Apply(patch))).await)
+    }
+
+    /// Publishes an Event. A recorder of its own each time: a shared one would fold different notes of one reason into the first.
+    pub async fn publish(&self, event: &Event, about: &ObjectReference) -> Result<(), KubeError> {
+        let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
+        patiently(recorder.publish(event, about)).await
+    }
+}
+
+fn params() -> PostParams {
+    PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() }
+}
+
+fn names(status: &kube::core::Status, name: &str) -> bool {
+    status.reason == "NotFound" && status.details.as_ref().is_some_and(|details| details.name == name)
+}
+
+/// An object that went meanwhile needs nothing any more.
+fn missing_is_fine<T>(answer: Result<T, KubeError>) -> Result<(), KubeError> {
+    match answer {
+        Ok(_) | Err(KubeError::NotFound) => Ok(()),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,167 @@
+//! What this process remembers of a target between visits. Losing it costs time, never an identity.
+use lanyard_domain::judge::Memory;
+use lanyard_domain::pace::Class;
+use lanyard_domain::reason::Reason;
+use lanyard_domain::verdict::Trouble;
+use lanyard_domain::{IdentityId, Moment};
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+/// An object, its generation, and when it was asked to be looked at.
+pub type Asked = (String, Option<i64>, Option<String>);
+
+/// One target's memory.
+#[derive(Clone, Debug, Default)]
+pub struct TargetMemory {
+    pub protocol: Memory,
+    /// Ids that ARM refused, each with a backoff of its own.
+    pub aside: BTreeMap<IdentityId, Aside>,
+    pub failures: Failures,
+    /// The first of the 404s in a row that say the target is gone.
+    pub gone_since: Option<Moment>,
+    /// Additions and removals were refused together: they go apart.
+    pub split: bool,
+    /// What people asked for when it was last acted on.
+    wishes: Vec<Asked>,
+    /// What was last said in an Event, so that a retry storm is no Event storm.
+    said: BTreeMap<String, String>,
+    /// What this visit has said so far.
+    saying: BTreeSet<String>,
+    /// Since when GETs have been showing a state that our last write replaced.
+    pub superseded_since: Option<Moment>,
+}
+
+/// An id that waits by itself.
+#[derive(Clone, Debug)]
+pub struct Aside {
+    pub reason: Reason,
+    pub message: String,
+    pub first_seen: Moment,
+    pub failures: u32,
+    pub until: Moment,
+}
+
+/// Failures since all was well.
+#[derive(Clone, Debug, Default)]
+pub struct Failures {
+    last: Option<(Class, Reason)>,
+    in_a_row: u32,
+    first_seen: BTreeMap<Reason, Moment>,
+}
+
+/// A failure's place among those before it.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// How many of its class there were in a row, from 1.
+    pub times: u32,
+    /// When its reason was first seen, since all was well.
+    pub reason_since: Moment,
+    /// Since when not all has been well.
+    pub unwell_since: Moment,
+}
+
+impl Failures {
+    pub fn count(&mut self, class: Class, reason: Reason, now: Moment) -> Row {
+        let same_class = |known: Class| std::mem::discriminant(&known) == std::mem::discriminant(&class);
+        self.in_a_row = match self.last {
+            Some((known, _)) if same_class(known) => self.in_a_row.saturating_add(1),
+            Some(_) | None => 1,
+        };
+        self.last = Some((class, reason));
+        let reason_since = *self.first_seen.entry(reason).or_insert(now);
+        let unwell_since = self.first_seen.values().min().copied().unwrap_or(now);
+        Row { times: self.in_a_row, reason_since, unwell_since }
+    }
+}
+
+impl TargetMemory {
+    /// ARM refused something for want of a role.
+    pub fn waits_for_a_grant(&self) -> bool {
+        let lacks = |reason| matches!(reason, Reason::AuthorizationFailed | Reason::AssignRefused);
+        self.aside.values().any(|aside| lacks(aside.reason))
+            || self.failures.last.is_some_and(|(_, reason)| lacks(reason))
+    }
+
+    /// The ids that are not tried now.
+    pub fn set_aside(&self, now: Moment) -> BTreeSet<IdentityId> {
+        self.aside.iter().filter(|(_, aside)| aside.until > now).map(|(id, _)| id.clone()).collect()
+    }
+
+    /// How long until the first of those that wait is tried again.
+    pub fn next_try(&self, now: Moment) -> Option<Duration> {
+        let waits = self.aside.values().map(|aside| aside.until).filter(|until| *until > now);
+        waits.min().map(|until| until.since(now))
+    }
+
+    /// What people ask for, as this visit finds it. If it changed, nobody waits for the end of a backoff.
+    pub fn heard(&mut self, wishes: Vec<Asked>, now: Moment) {
+        if self.wishes != wishes {
+            self.wishes = wishes;
+            self.aside.values_mut().for_each(|aside| aside.until = now);
+        }
+    }
+
+    /// What to tell people about them.
+    pub fn troubles(&self, now: Moment) -> BTreeMap<IdentityId, Trouble> {
+        let trouble = |aside: &Aside| Trouble {
+            reason: aside.reason,
+            message: aside.message.clone(),
+            lasting: now.since(aside.first_seen),
+            unwell: now.since(aside.first_seen),
+        };
+        self.aside.iter().map(|(id, aside)| (id.clone(), trouble(aside))).collect()
+    }
+
+    /// True the first time this is said. The same words again are no news, whatever their ids and numbers,
+    /// as long as they are said at every visit.
+    pub fn is_news(&mut self, about: &str, note: &str) -> bool {
+        let essence = essence(note);
+        self.saying.insert(about.to_owned());
+        self.said.insert(about.to_owned(), essence.clone()) != Some(essence)
+    }
+
+    /// A visit has said all that it has to: what it did not say is over, and would be news again.
+    pub fn has_spoken(&mut self) {
+        let saying = std::mem::take(&mut self.saying);
+        self.said.retain(|about, _| saying.contains(about));
+    }
+
+    /// Trouble is over: the next one counts anew. What a single id suffers from goes on.
+    pub fn all_is_well(&mut self) {
+        self.failures = Failures::default();
+        self.gone_since = None;
+    }
+}
+
+/// A text without the words that hold a digit: correlation ids, times and counts differ from try to try.
+pub fn essence(text: &str) -> String {
+    let lasting = |word: &&str| !word.bytes().any(|byte| byte.is_ascii_digit()) || word.contains('/');
+    text.split_whitespace().filter(lasting).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_refusal_under_another_correlation_id_is_no_news() {
+        let mut memory = TargetMemory::default();
+        let refusal = |id: &str| format!("Lanyard may not write: ARM said 403 (correlation id {id})");
+        assert!(memory.is_news("AuthorizationFailed a", &refusal("4f1c")));
+        memory.has_spoken();
+        assert!(!memory.is_news("AuthorizationFailed a", &refusal("77aa")));
+        memory.has_spoken();
+        memory.has_spoken();
+        assert!(memory.is_news("AuthorizationFailed a", &refusal("77aa")), "it was over, and is back");
+    }
+
+    #[test]
+    fn reasons_in_turn_are_one_time_of_trouble() {
+        let mut failures = Failures::default();
+        let at = |seconds| Moment(Duration::from_secs(seconds));
+        failures.count(Class::Transient, Reason::ArmFailed, at(1));
+        failures.count(Class::Transient, Reason::ArmUnreachable, at(5));
+        let row = failures.count(Class::Transient, Reason::ArmFailed, at(9));
+        assert_eq!((row.times, row.reason_since, row.unwell_since), (3, at(1), at(1)));
+    }
+}

@@ -1,0 +1,207 @@
+//! One visit to one target.
+//!
+//! 1 gather (reads ARM and Kubernetes), 2 plan (pure), 3 record the intent, 4 apply it; then report, whatever happened.
+use super::apply::{Applied, apply};
+use super::context::Context;
+use super::error::VisitError;
+use super::queue::{TargetKey, Urgency};
+use super::record::record;
+use super::visit::Visit;
+use super::{gather, report};
+use crate::api::ADOPT;
+use crate::arm::Precondition;
+use lanyard_domain::audit::audit;
+use lanyard_domain::depart::{adopt, depart};
+use lanyard_domain::judge::{Judge, Judgement, Waiting, judge};
+use lanyard_domain::plan::{Bounds, Guard};
+use lanyard_domain::{Claims, Complete, Facts, Moment, Patch, Plan, plan};
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+/// Plans that one visit may try, before it makes room for others: a foreign writer may win a few races in a row.
+const ROUNDS: usize = 8;
+
+/// While a refusal for want of a role lasts, tokens are renewed this often.
+const TOKEN_FOR_A_GRANT: Duration = Duration::from_secs(10 * 60);
+
+/// When the target is visited next, and who waits for it.
+pub type Next = Option<(Instant, Urgency)>;
+
+/// Visits a target.
+#[tracing::instrument(skip_all, fields(machine = %target))]
+pub async fn reconcile(context: &Context, target: TargetKey, slot: Option<OwnedSemaphorePermit>) -> Next {
+    let memory = context.recall(&target);
+    let mut visit = Visit::new(target.clone(), context.now(), memory);
+    visit.slot = slot;
+    let end = steps(context, &mut visit).await;
+    let next = report::report(context, &mut visit, &end).await;
+    context.metrics.visited(&end);
+    if next.is_some() || visit.stored.is_some() {
+        context.remember(&target, visit.memory);
+    }
+    next
+}
+
+async fn steps(context: &Context, visit: &mut Visit) -> Result<(), VisitError> {
+    for _ in 0..ROUNDS {
+        if context.stop.is_cancelled() {
+            return Err(VisitError::Stopping);
+        }
+        // 1. gather
+        let claims = gather_claims(context, visit).await?;
+        if nothing_to_look_for(visit, &claims) {
+            return Ok(());
+        }
+        renew_token(context, visit).await?;
+        visit.live = None;
+        visit.live = Some(gather::live(context, visit).await?);
+        judge_record(context, visit)?;
+        // 2. plan
+        let Some((claims, plan, patch)) = decide(context, visit, claims).await? else { return Ok(()) };
+        if visit.is_being_forgotten() {
+            return Ok(());
+        }
+        // 3. record: the intent is written before the PATCH leaves
+        if !may_leave(context, visit, &claims, &patch)? {
+            continue;
+        }
+        let removals = patch.removals();
+        let recorded = record(context, visit, &claims, &plan, patch).await;
+        let recorded = recorded.inspect_err(|_| context.brake.refund(removals))?;
+        // 4. apply
+        match apply(context, visit, recorded).await? {
+            Applied::Ended | Applied::Anew => {}
+        }
+    }
+    Err(VisitError::TooManyRounds)
+}
+
+/// Every claim accounted for; those that leave without a write end here, since that needs no machine to be seen.
+async fn gather_claims(context: &Context, visit: &mut Visit) -> Result<Complete<Claims>, VisitError> {
+    if visit.stored.is_none() && visit.claims.is_none() {
+        gather::load(context, visit)?;
+    }
+    let claims = gather::claims(context, visit).await?;
+    visit.claims = Some(claims.clone());
+    let wishes = visit.wishes();
+    visit.memory.heard(wishes, context.now());
+    let (record, notes) = depart(&visit.record, &claims);
+    visit.record = record;
+    visit.notes.extend(notes);
+    Ok(claims)
+}
+
+/// Nobody wants anything here, and nothing of ours is on the machine.
+fn nothing_to_look_for(visit: &Visit, claims: &Complete<Claims>) -> bool {
+    claims.staying().next().is_none() && visit.record.owns_nothing()
+}
+
+/// ARM learns of some grants by a new token only.
+async fn renew_token(context: &Context, visit: &Visit) -> Result<(), VisitError> {
+    if visit.memory.waits_for_a_grant() {
+        context.arm.renew_token(TOKEN_FOR_A_GRANT).await?;
+    }
+    Ok(())
+}
+
+fn judge_record(context: &Context, visit: &mut Visit) -> Result<(), VisitError> {
+    let Some(live) = &visit.live else { return Err(VisitError::TooManyRounds) };
+    let timestamp = context.wall();
+    let by = Judge { writer: &context.writer, now: context.now(), timestamp: &timestamp };
+    match judge(&visit.record, live, &mut visit.memory.protocol, by) {
+        Judgement::Wait(why) => {
+            visit.going = why == Waiting::Deleting;
+            Err(VisitError::Waiting(why))
+        }
+        Judgement::Clear { record, notes } => {
+            visit.record = record;
+            visit.notes.extend(notes);
+            Ok(())
+        }
+    }
+}
+
+/// The plan, if it has something to write. Whether AKS owns the group and whether If-Match holds is asked before a write only.
+async fn decide(
+    context: &Context,
+    visit: &mut Visit,
+    claims: Complete<Claims>,
+) -> Result<Option<(Complete<Claims>, Plan, Patch)>, VisitError> {
+    let mut claims = gather::without_aks(visit, &claims, None).unwrap_or(claims);
+    adopt_if_asked(context, visit, &claims);
+    if draw(context, visit, &claims).patch.is_some() {
+        let managed_by = gather::group_managed_by(context, visit).await?;
+        claims = gather::without_aks(visit, &claims, managed_by.as_deref()).unwrap_or(claims);
+    }
+    let mut drawn = draw(context, visit, &claims);
+    if drawn.patch.is_some() && context.choices.probe {
+        if probe(context, visit).await? == Some(Precondition::Ignored) {
+            tracing::warn!(
+                kind = visit.target.kind().display_name(),
+                "this ARM endpoint ignores If-Match: no write that shrinks `type` leaves without --allow-unguarded"
+            );
+            // A PATCH of nothing was accepted: what was read before it is not fresh any more.
+            visit.live = Some(gather::live(context, visit).await?);
+            judge_record(context, visit)?;
+        }
+        drawn = draw(context, visit, &claims);
+    }
+    visit.claims = Some(claims.clone());
+    visit.plan = Some(drawn.clone());
+    Ok(drawn.patch.clone().map(|patch| (claims, drawn, patch)))
+}
+
+/// Asks once whether the endpoint honours If-Match for this kind. Says what it heard, if it had to ask.
+async fn probe(context: &Context, visit: &Visit) -> Result<Option<Precondition>, VisitError> {
+    let kind = visit.target.kind();
+    if context.precondition(kind).is_some() {
+        return Ok(None);
+    }
+    // A few at a time: the first answers for all, and one that hangs does not hold up the rest.
+    let _turn = context.probes.acquire().await;
+    if context.precondition(kind).is_some() {
+        return Ok(None);
+    }
+    let answer = context.arm.probe(&visit.target).await.map_err(VisitError::Probe)?;
+    context.learn_precondition(kind, answer);
+    Ok(Some(answer))
+}
+
+/// Plans with what is known now. Without a live state there is nothing to plan.
+fn draw(context: &Context, visit: &Visit, claims: &Complete<Claims>) -> Plan {
+    let bounds = bounds(context, visit, context.now());
+    match &visit.live {
+        Some(live) => plan(Facts { claims, record: &visit.record, live, bounds: &bounds }),
+        None => Plan::nothing(),
+    }
+}
+
+pub fn bounds(context: &Context, visit: &Visit, now: Moment) -> Bounds {
+    let without_etag = visit.live.as_ref().is_some_and(|live| live.etag.is_none());
+    let guard: Guard = if without_etag { context.weak() } else { context.guard(visit.target.kind()) };
+    Bounds {
+        removals: context.brake.allowance(),
+        set_aside: visit.memory.set_aside(now),
+        guard,
+        split: visit.memory.split,
+    }
+}
+
+fn adopt_if_asked(context: &Context, visit: &mut Visit, claims: &Complete<Claims>) {
+    let asked = visit.has_annotation(ADOPT, "declared") && !visit.adoption_done;
+    if let (true, Some(live)) = (asked, &visit.live) {
+        let (record, note) = adopt(&visit.record, claims, live, &context.wall());
+        visit.record = record;
+        visit.notes.extend(note);
+        visit.adoption_done = true;
+    }
+}
+
+/// The second opinion, and the budget for removals. False: plan anew.
+fn may_leave(context: &Context, visit: &Visit, claims: &Complete<Claims>, patch: &Patch) -> Result<bool, VisitError> {
+    let Some(live) = &visit.live else { return Err(VisitError::Waiting(Waiting::StaleRead)) };
+    let if_match = patch.if_match.as_ref().map(|etag| etag.0.as_str());
+    audit(&patch.body().to_string(), if_match, claims, &visit.record, live)?;
+    Ok(patch.removals() == 0 || context.brake.spend(patch.removals()))
+}

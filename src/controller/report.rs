@@ -1,0 +1,271 @@
+//! The end of every visit, whatever happened: the record settled, statuses, finalizers and Events.
+use super::context::Context;
+use super::error::{RecordTrouble, VisitError};
+use super::reconcile::{Next, bounds};
+use super::record::{remove, write};
+use super::schedule::{failed, next_look};
+use super::status::{self, View};
+use super::visit::Visit;
+use super::{events, finalizers, gather, news};
+use crate::api::raw::Readable;
+use crate::arm::chain;
+use lanyard_domain::claims::{Holding, Stance};
+use lanyard_domain::depart::{has_left, recorded_claims};
+use lanyard_domain::intend::conclude;
+use lanyard_domain::plan::Step;
+use lanyard_domain::reason::Reason;
+use lanyard_domain::verdict::{Case, End, Ready, Trouble, Verdict, verdict};
+use lanyard_domain::{Claims, Complete, Facts, IdentityId, Orchestration, Plan, plan};
+use std::collections::BTreeMap;
+
+/// Tells everybody what is now so, and says when to come back.
+pub async fn report(context: &Context, visit: &mut Visit, end: &Result<(), VisitError>) -> Next {
+    let failure = match end {
+        Ok(()) => None,
+        Err(VisitError::Stopping) => return None,
+        Err(error) => Some(failed(context, visit, error)),
+    };
+    let told = told(context, visit, end, failure.as_ref().map(|failure| &failure.trouble)).await;
+    match (failure, told) {
+        (Some(failure), told) => {
+            if let Err(error) = told {
+                tracing::warn!(error = chain(&error), "how the visit ended could not be told in full");
+            }
+            Some(failure.next)
+        }
+        (None, Err(error)) => Some(failed(context, visit, &error).next),
+        (None, Ok(())) => {
+            all_is_well(visit);
+            next_look(context, visit)
+        }
+    }
+}
+
+/// Trouble is over; what ARM refused is remembered only as long as it is still wanted.
+fn all_is_well(visit: &mut Visit) {
+    let plan = visit.plan.as_ref();
+    visit.memory.aside.retain(|id, _| plan.is_some_and(|plan| matches!(plan.step(id), Step::Held { .. })));
+    visit.memory.all_is_well();
+}
+
+/// The writes to Kubernetes: the record with its view first, since it is what everything else rests on.
+async fn told(
+    context: &Context,
+    visit: &mut Visit,
+    end: &Result<(), VisitError>,
+    trouble: Option<&Trouble>,
+) -> Result<(), VisitError> {
+    let Some(claims) = visit.claims.clone() else { return tell_of_record_trouble(context, visit, trouble).await };
+    let ending = trouble.map_or(End::Settled, |trouble| End::Trouble(trouble.clone()));
+    let mut verdicts = verdicts(context, visit, &claims, &ending);
+    let news = news::of(visit, &claims, &verdicts);
+    context.metrics.removals_held(news::held_removals(visit));
+    let settled = if end.as_ref().is_err_and(VisitError::leaves_record_alone) {
+        Err(None)
+    } else {
+        settle(context, visit, &claims, &verdicts).await.map_err(Some)
+    };
+    finalizers::add(context, visit).await;
+    let finalizers = match &settled {
+        Ok(()) => finalizers::remove(context, visit).await,
+        // Not even a released object goes before the record knows: it would be taken for withdrawn.
+        Err(_) => Ok(()),
+    };
+    let unsettled = settled.err().flatten();
+    if let Some(error) = &unsettled {
+        // What could not be recorded is not so: the assignments say why.
+        let trouble = failed(context, visit, error).trouble;
+        verdicts = self::verdicts(context, visit, &claims, &End::Trouble(trouble));
+    }
+    let statuses = match &unsettled {
+        Some(VisitError::Record(RecordTrouble::Changed)) => Ok(()),
+        Some(_) | None => assignment_statuses(context, visit, &claims, &verdicts).await,
+    };
+    unread_statuses(context, visit).await;
+    events::publish_all(context, visit, news).await;
+    unsettled.map_or(Ok(()), Err)?;
+    finalizers.map_err(RecordTrouble::NotWritten)?;
+    statuses
+}
+
+/// Writes the record as judged, with its view; or lets the object go, when nothing is left that it is for.
+async fn settle(
+    context: &Context,
+    visit: &mut Visit,
+    claims: &Complete<Claims>,
+    verdicts: &Verdicts,
+) -> Result<(), VisitError> {
+    let concluded = conclude(&visit.record, claims);
+    let nobody = claims.staying().next().is_none();
+    let finished =
+        nobody && (visit.gone || (concluded.owns_nothing() && recorded_claims(&visit.record, claims).is_empty()));
+    let forgotten = visit.is_being_forgotten() && concluded.intent.is_none();
+    if finished || forgotten {
+        return Ok(remove(context, visit).await?);
+    }
+    let troubles = visit.memory.troubles(context.now());
+    let view = View { live: visit.live.as_deref(), plan: visit.plan.as_ref(), if_enforced: None, troubles: &troubles };
+    let status = status::of_target(visit, &of_all(claims, verdicts), &view, &context.wall());
+    Ok(write(context, visit, &concluded, Some(status)).await?)
+}
+
+/// An assignment's uid, its verdict, and what switching it to `Enforce` would do if it only observes.
+pub type Verdicts = Vec<(String, Verdict, Option<Plan>)>;
+
+fn verdicts(context: &Context, visit: &Visit, claims: &Complete<Claims>, end: &End) -> Verdicts {
+    let troubles = visit.memory.troubles(context.now());
+    let of = |read: &Readable| {
+        let if_enforced = if_enforced(context, visit, claims, read);
+        // As the plan saw it: a machine of AKS may have held the claim back.
+        let claim = claims.get(&read.claim.key.uid).unwrap_or(&read.claim);
+        let case = Case {
+            claim,
+            record: &visit.record,
+            plan: visit.plan.as_ref().filter(|_| visit.live.is_some()),
+            if_enforced: if_enforced.as_ref(),
+            set_aside: &troubles,
+            end,
+            was_ready: status::was_ready(read),
+        };
+        (read.claim.key.uid.clone(), with_caveat(visit, verdict(case)), if_enforced)
+    };
+    visit.read.iter().map(|read| of(read)).collect()
+}
+
+/// Whether the instances of a Flexible scale set get a change of its model is not documented: people are told so.
+fn with_caveat(visit: &Visit, verdict: Verdict) -> Verdict {
+    let flexible = visit.live.as_ref().is_some_and(|live| live.orchestration == Orchestration::Flexible);
+    if flexible && verdict.reason == Reason::AsDeclared {
+        let message =
+            format!("{}; it is a Flexible scale set, whose existing instances may not take it over", verdict.message);
+        return Verdict { message, ..verdict };
+    }
+    verdict
+}
+
+/// What switching this claim alone to `Enforce` would do, if it only observes.
+fn if_enforced(context: &Context, visit: &Visit, claims: &Complete<Claims>, read: &Readable) -> Option<Plan> {
+    let observes = matches!(read.claim.stance, Stance::Hold(Holding::Observe | Holding::Suspended));
+    let live = visit.live.as_ref().filter(|_| observes && read.claim.leaving.is_none())?;
+    let claims = claims.with_enforced(&read.claim);
+    let managed_by = gather::known_managed_by(context, visit);
+    let claims = gather::without_aks(visit, &claims, managed_by.as_deref()).unwrap_or(claims);
+    let bounds = bounds(context, visit, context.now());
+    Some(plan(Facts { claims: &claims, record: &visit.record, live, bounds: &bounds }))
+}
+
+/// The target is as ready as the least ready of its assignments.
+fn of_all(claims: &Complete<Claims>, verdicts: &Verdicts) -> Verdict {
+    let worst = verdicts.iter().map(|(_, verdict, _)| verdict).find(|verdict| verdict.ready != Ready::True);
+    let (reason, message) = match claims.staying().next() {
+        Some(_) => (Reason::InvalidSpec, "its assignments cannot be read; what they last declared stays as it is"),
+        None => (Reason::Applying, "its assignments are gone; identities that Lanyard attached are being removed"),
+    };
+    let without = Verdict {
+        ready: Ready::False,
+        reason,
+        message: message.into(),
+        reconciling: reason == Reason::Applying,
+        stalled: reason == Reason::InvalidSpec,
+    };
+    worst.or_else(|| verdicts.first().map(|(_, verdict, _)| verdict)).cloned().unwrap_or(without)
+}
+
+async fn assignment_statuses(
+    context: &Context,
+    visit: &Visit,
+    claims: &Complete<Claims>,
+    verdicts: &Verdicts,
+) -> Result<(), VisitError> {
+    let now = context.wall();
+    let troubles = visit.memory.troubles(context.now());
+    let mut result = Ok(());
+    for (read, (uid, verdict, if_enforced)) in visit.read.iter().zip(verdicts) {
+        let view = View {
+            live: visit.live.as_deref(),
+            plan: visit.plan.as_ref(),
+            if_enforced: if_enforced.as_ref(),
+            troubles: &troubles,
+        };
+        let left = read.claim.leaving.is_some() && has_left(&visit.record, claims, uid);
+        if !left {
+            result =
+                result.and(write_status(context, read, &status::assignment(visit, read, verdict, &view, &now)).await);
+        }
+    }
+    result
+}
+
+async fn write_status(
+    context: &Context,
+    read: &Readable,
+    new: &crate::api::IdentityAssignmentStatus,
+) -> Result<(), VisitError> {
+    if read.object.status.as_ref() == Some(new) {
+        return Ok(());
+    }
+    let written = context.kubernetes.apply_status(&read.object.metadata, new).await;
+    Ok(written.map_err(RecordTrouble::NotWritten)?)
+}
+
+/// An object that cannot be read is told so, once by each process.
+async fn unread_statuses(context: &Context, visit: &mut Visit) {
+    for unread in visit.unread.clone() {
+        let why = format!(
+            "this version cannot read the object: {}; what it was last known to declare stays as it is",
+            chain(&unread.why)
+        );
+        if !visit.memory.is_news(&format!("unread {}", unread.claim.key.uid), &why) {
+            continue;
+        }
+        tracing::error!(assignment = %unread.claim.key, why, "this IdentityAssignment cannot be read");
+        let verdict = Verdict {
+            ready: Ready::False,
+            reason: Reason::InvalidSpec,
+            message: why,
+            reconciling: false,
+            stalled: true,
+        };
+        let status = status::unread(&unread, &verdict, &context.wall());
+        if let Err(error) = context.kubernetes.apply_status(&unread.metadata, &status).await {
+            tracing::warn!(assignment = %unread.claim.key, %error, "the status of an unreadable object could not be written");
+        }
+    }
+}
+
+/// The record itself could not be read: nothing is written there, and every assignment says why.
+async fn tell_of_record_trouble(
+    context: &Context,
+    visit: &mut Visit,
+    trouble: Option<&Trouble>,
+) -> Result<(), VisitError> {
+    let of_target = context.index.of(&visit.target);
+    (visit.read, visit.unread) = (of_target.read, of_target.unread);
+    let Some(trouble) = trouble.filter(|_| of_target.listed) else { return Ok(()) };
+    finalizers::release(context, visit).await.map_err(RecordTrouble::NotWritten)?;
+    let end = End::Trouble(trouble.clone());
+    let none = BTreeMap::<IdentityId, Trouble>::new();
+    let view = View { live: None, plan: None, if_enforced: None, troubles: &none };
+    for read in &visit.read {
+        let case = Case {
+            claim: &read.claim,
+            record: &visit.record,
+            plan: None,
+            if_enforced: None,
+            set_aside: &none,
+            end: &end,
+            was_ready: status::was_ready(read),
+        };
+        write_status(context, read, &status::assignment(visit, read, &verdict(case), &view, &context.wall())).await?;
+    }
+    Ok(())
+}
+
+/// Said while an operation lasts longer than people like to wait for a word.
+pub async fn under_way(context: &Context, visit: &Visit) {
+    let Some(claims) = &visit.claims else { return };
+    let verdicts = verdicts(context, visit, claims, &End::Applying);
+    if let Err(error) = assignment_statuses(context, visit, claims, &verdicts).await {
+        tracing::warn!(error = chain(&error), "that a change is under way could not be told");
+    }
+}

@@ -1,0 +1,276 @@
+//! What people read: statuses, built from the visit and nothing else. Pure.
+use super::apply::planned;
+use super::memory::essence;
+use super::visit::Visit;
+use crate::api::assignment::{AssignmentSummary, TargetStatus, UserAssignedStatus};
+use crate::api::raw::{Readable, Unread};
+use crate::api::status::{Origin, PlannedChange, SystemAssignedStatus, SystemState, Unmanaged, UserState};
+use crate::api::target::{TargetIdentity, TargetPlan, TargetSummary};
+use crate::api::{IdentityAssignmentStatus, IdentityTargetStatus};
+use jiff::Timestamp as Wall;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use lanyard_domain::claims::Ensure;
+use lanyard_domain::patch::Edit;
+use lanyard_domain::plan::{Hold, Step, SystemStep};
+use lanyard_domain::reason::Reason;
+use lanyard_domain::target_name::target_name;
+use lanyard_domain::verdict::{Ready, Trouble, Verdict, is_suspended};
+use lanyard_domain::{Claim, IdentityId, Live, Plan, SystemWish, Timestamp};
+use std::collections::BTreeMap;
+
+/// `Ready=True` was said of this very generation.
+pub fn was_ready(read: &Readable) -> bool {
+    let status = read.object.status.as_ref();
+    let observed = status.and_then(|status| status.observed_generation) == read.object.metadata.generation;
+    let ready = |condition: &Condition| condition.type_ == "Ready" && condition.status == "True";
+    observed && status.is_some_and(|status| status.conditions.iter().any(ready))
+}
+
+/// The conditions that follow from a verdict. A transition time moves only with its status.
+pub fn conditions(
+    old: &[Condition],
+    verdict: &Verdict,
+    generation: Option<i64>,
+    suspended: bool,
+    now: &Timestamp,
+) -> Vec<Condition> {
+    let condition = |kind: &str, status: &str, reason: Reason, message: &str| {
+        let known = old.iter().find(|known| known.type_ == kind && known.status == status);
+        // The same words with another correlation id or count are no reason to write.
+        let same = known.filter(|known| known.reason == reason.as_str() && essence(&known.message) == essence(message));
+        Condition {
+            type_: kind.into(),
+            status: status.into(),
+            reason: reason.as_str().into(),
+            message: same.map_or_else(|| message.into(), |known| known.message.clone()),
+            observed_generation: generation,
+            last_transition_time: known.map_or_else(|| time(now), |known| known.last_transition_time.clone()),
+        }
+    };
+    let (reason, message) = (verdict.reason, verdict.message.as_str());
+    let before = || old.iter().find(|known| known.type_ == "Ready").cloned();
+    let ready = match verdict.ready {
+        Ready::True => condition("Ready", "True", reason, message),
+        Ready::False => condition("Ready", "False", reason, message),
+        Ready::Unknown => condition("Ready", "Unknown", reason, message),
+        Ready::AsBefore => before().unwrap_or_else(|| condition("Ready", "Unknown", reason, message)),
+    };
+    let mut all = vec![ready];
+    if verdict.reconciling {
+        all.push(condition("Reconciling", "True", reason, message));
+    }
+    if verdict.stalled {
+        all.push(condition("Stalled", "True", reason, message));
+    }
+    if suspended {
+        all.push(condition(
+            "Suspended",
+            "True",
+            Reason::Suspended,
+            "spec.suspend is set: nothing is written; a deletion still acts",
+        ));
+    }
+    all
+}
+
+fn time(now: &Timestamp) -> Time {
+    Time(now.0.parse::<Wall>().unwrap_or(Wall::UNIX_EPOCH))
+}
+
+/// One assignment's status.
+pub fn assignment(
+    visit: &Visit,
+    read: &Readable,
+    verdict: &Verdict,
+    view: &View<'_>,
+    now: &Timestamp,
+) -> IdentityAssignmentStatus {
+    let old = read.object.status.clone().unwrap_or_default();
+    let claim = &read.claim;
+    let conditions = conditions(&old.conditions, verdict, read.object.metadata.generation, is_suspended(claim), now);
+    let observed_generation = read.object.metadata.generation;
+    let (Some(live), Some(plan)) = (view.live, view.plan) else {
+        let target = old.target.or_else(|| Some(target(visit, None)));
+        let summary = old.summary.or_else(|| Some(summary(visit, claim, None)));
+        return IdentityAssignmentStatus { observed_generation, conditions, target, summary, ..old };
+    };
+    IdentityAssignmentStatus {
+        observed_generation,
+        conditions,
+        target: Some(target(visit, Some(live))),
+        system_assigned: Some(system(visit, live, &plan.system)),
+        user_assigned: claim.user.keys().map(|id| user(visit, id, live, plan, view.troubles)).collect(),
+        unmanaged: Some(unmanaged(plan)),
+        plan: view
+            .if_enforced
+            .unwrap_or(plan)
+            .patch
+            .as_ref()
+            .map(|patch| part(claim, planned(patch), view.if_enforced.is_some())),
+        summary: Some(summary(visit, claim, Some(live))),
+    }
+}
+
+/// What a status is a view of.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub live: Option<&'a Live>,
+    pub plan: Option<&'a Plan>,
+    pub if_enforced: Option<&'a Plan>,
+    pub troubles: &'a BTreeMap<IdentityId, Trouble>,
+}
+
+/// The status of an object that cannot be read, as far as one can be given.
+pub fn unread(unread: &Unread, verdict: &Verdict, now: &Timestamp) -> IdentityAssignmentStatus {
+    IdentityAssignmentStatus {
+        observed_generation: unread.metadata.generation,
+        conditions: conditions(&[], verdict, unread.metadata.generation, false, now),
+        ..IdentityAssignmentStatus::default()
+    }
+}
+
+fn target(visit: &Visit, live: Option<&Live>) -> TargetStatus {
+    TargetStatus {
+        name: target_name(&visit.target),
+        kind: Some(visit.target.kind().display_name().into()),
+        location: live.and_then(|live| live.location.clone()),
+    }
+}
+
+fn system(visit: &Visit, live: &Live, step: &SystemStep) -> SystemAssignedStatus {
+    let on = live.system.is_some();
+    let state = match step {
+        SystemStep::Enable { .. } => SystemState::Enabling,
+        SystemStep::Disable { .. } => SystemState::Disabling,
+        SystemStep::Keep(_) | SystemStep::Leave { on: true } => SystemState::On,
+        SystemStep::Leave { on: false } | SystemStep::Off => SystemState::Off,
+        SystemStep::Disputed { .. } => SystemState::Conflict,
+        SystemStep::Held { .. } => SystemState::Held,
+        SystemStep::RefusedByFlexible => SystemState::Refused,
+    };
+    SystemAssignedStatus {
+        state,
+        origin: on.then(|| visit.record.system_origin().into()),
+        principal_id: live.system.as_ref().and_then(|system| system.principal_id.clone()),
+        tenant_id: live.system.as_ref().and_then(|system| system.tenant_id.clone()),
+    }
+}
+
+fn state(id: &IdentityId, live: &Live, step: &Step) -> UserState {
+    match step {
+        Step::Attach { .. } => UserState::Attaching,
+        Step::Keep(_) => UserState::Present,
+        Step::Detach(_) => UserState::Detaching,
+        Step::Spare => UserState::Unmanaged,
+        Step::Disputed { .. } => UserState::Conflict,
+        Step::Held { why: Hold::SetAside, .. } => UserState::Refused,
+        Step::Held { .. } => UserState::Held,
+        Step::Protect | Step::Nothing if live.has(id) => UserState::Present,
+        Step::Protect | Step::Nothing => UserState::Absent,
+    }
+}
+
+fn user(
+    visit: &Visit,
+    id: &IdentityId,
+    live: &Live,
+    plan: &Plan,
+    troubles: &BTreeMap<IdentityId, Trouble>,
+) -> UserAssignedStatus {
+    let step = plan.step(id);
+    let principal = live.user.get(id);
+    let message = match step {
+        Step::Held { why: Hold::SetAside, .. } => troubles.get(id).map(|trouble| trouble.message.clone()),
+        Step::Held { edit: Edit::Attach, why } => Some(format!("not attached yet: {why}")),
+        Step::Held { edit: Edit::Detach, why } => Some(format!("not removed yet: {why}")),
+        Step::Attach { .. }
+        | Step::Keep(_)
+        | Step::Detach(_)
+        | Step::Spare
+        | Step::Protect
+        | Step::Disputed { .. }
+        | Step::Nothing => None,
+    };
+    UserAssignedStatus {
+        resource_id: id.to_string(),
+        state: state(id, live, step),
+        origin: live.has(id).then(|| visit.record.origin(id).into()),
+        client_id: principal.and_then(|principal| principal.client_id.clone()),
+        principal_id: principal.and_then(|principal| principal.principal_id.clone()),
+        message,
+    }
+}
+
+fn unmanaged(plan: &Plan) -> Unmanaged {
+    Unmanaged { count: u32::try_from(plan.unmanaged()).unwrap_or(u32::MAX) }
+}
+
+/// An assignment sees its own part of what is pending; one that only observes, all that its switch would bring.
+fn part(claim: &Claim, change: PlannedChange, whole: bool) -> PlannedChange {
+    let mine = |id: &String| whole || claim.user.contains_key(&IdentityId::told_by_arm(id));
+    PlannedChange {
+        add: change.add.into_iter().filter(mine).collect(),
+        remove: change.remove.into_iter().filter(mine).collect(),
+        system_assigned: change.system_assigned.filter(|_| whole || claim.system != SystemWish::Unmanaged),
+    }
+}
+
+fn summary(visit: &Visit, claim: &Claim, live: Option<&Live>) -> AssignmentSummary {
+    let as_declared =
+        |(id, ensure): &(&IdentityId, &Ensure)| live.is_some_and(|live| live.has(id) == (**ensure == Ensure::Present));
+    AssignmentSummary {
+        machine: visit.target.name().into(),
+        user: format!("{}/{}", claim.user.iter().filter(as_declared).count(), claim.user.len()),
+    }
+}
+
+/// The `IdentityTarget`'s view of the machine.
+pub fn of_target(visit: &Visit, verdict: &Verdict, view: &View<'_>, now: &Timestamp) -> IdentityTargetStatus {
+    let old = visit.stored.as_ref().and_then(|stored| stored.status.clone()).unwrap_or_default();
+    let conditions = conditions(&old.conditions, verdict, None, false, now);
+    let kind = Some(visit.target.kind().display_name().into());
+    let last_write = visit.last_write.clone().or(old.last_write.clone());
+    let (Some(live), Some(plan)) = (view.live, view.plan) else {
+        let summary =
+            old.summary.or_else(|| Some(TargetSummary { machine: visit.target.name().into(), user: String::new() }));
+        return IdentityTargetStatus { conditions, kind, last_write, summary, ..old };
+    };
+    let declared = plan
+        .steps
+        .iter()
+        .filter(|(id, step)| live.has(id) && matches!(step, Step::Keep(_) | Step::Protect | Step::Disputed { .. }));
+    let declared = declared.count();
+    IdentityTargetStatus {
+        conditions,
+        kind,
+        location: live.location.clone(),
+        system_assigned: Some(system(visit, live, &plan.system)),
+        identities: identities(visit, live, plan),
+        unmanaged: Some(unmanaged(plan)),
+        plan: plan
+            .patch
+            .as_ref()
+            .map(|patch| TargetPlan { change: planned(patch), patch: Some(patch.body().to_string()) }),
+        last_write,
+        summary: Some(TargetSummary {
+            machine: visit.target.name().into(),
+            user: format!("{declared}/{}", live.user.len()),
+        }),
+    }
+}
+
+fn identities(visit: &Visit, live: &Live, plan: &Plan) -> Vec<TargetIdentity> {
+    let claimed_by = |id: &IdentityId| {
+        let naming = visit.read.iter().filter(|read| read.claim.leaving.is_none() && read.claim.user.contains_key(id));
+        naming.map(|read| read.claim.key.to_string()).collect()
+    };
+    let identity = |(id, step): (&IdentityId, &Step)| TargetIdentity {
+        resource_id: id.to_string(),
+        state: state(id, live, step),
+        origin: live.has(id).then(|| Origin::from(visit.record.origin(id))),
+        principal_id: live.user.get(id).and_then(|principal| principal.principal_id.clone()),
+        client_id: live.user.get(id).and_then(|principal| principal.client_id.clone()),
+        claimed_by: claimed_by(id),
+    };
+    plan.steps.iter().map(identity).collect()
+}

@@ -1,0 +1,110 @@
+//! One visit to one target: what it has learned so far.
+use super::memory::{Asked, TargetMemory};
+use super::queue::TargetKey;
+use crate::api::raw::{Readable, Unread};
+use crate::api::target::LastWrite;
+use crate::api::{IdentityTarget, RECONCILE_AT};
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::Resource;
+use lanyard_domain::judge::Note;
+use lanyard_domain::plan::DefaultChange;
+use lanyard_domain::{Claims, Complete, Fresh, Live, Moment, Patch, Plan, Record};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use tokio::sync::OwnedSemaphorePermit;
+
+/// A PATCH that ended well.
+#[derive(Clone, Debug)]
+pub struct Done {
+    pub patch: Patch,
+    /// The principal of a system-assigned identity that was switched off.
+    pub lost_principal: Option<String>,
+    pub default_change: Option<DefaultChange>,
+}
+
+/// What a visit has learned and done.
+pub struct Visit {
+    pub target: TargetKey,
+    pub began: Moment,
+    pub read: Vec<Arc<Readable>>,
+    pub unread: Vec<Arc<Unread>>,
+    /// The `IdentityTarget` as last read or written.
+    pub stored: Option<Arc<IdentityTarget>>,
+    /// Where Events about it go, even after it is gone.
+    pub target_ref: Option<ObjectReference>,
+    /// Assignments that this visit has given the finalizer.
+    pub finalized: BTreeSet<String>,
+    /// The record as judged so far. Written at the end, if it differs.
+    pub record: Record,
+    pub claims: Option<Complete<Claims>>,
+    pub live: Option<Fresh<Live>>,
+    pub plan: Option<Plan>,
+    pub notes: Vec<Note>,
+    pub done: Vec<Done>,
+    pub last_write: Option<LastWrite>,
+    pub memory: TargetMemory,
+    /// The administrator's word to adopt was acted on: the annotation goes with the next write.
+    pub adoption_done: bool,
+    /// 404 said twice, a minute apart: the target is gone.
+    pub gone: bool,
+    /// ARM says that the machine is being deleted: assignments that are deleted need not wait for that.
+    pub going: bool,
+    /// The right to be busy; given back while an operation is waited for.
+    pub slot: Option<OwnedSemaphorePermit>,
+}
+
+impl Visit {
+    pub fn new(target: TargetKey, began: Moment, memory: TargetMemory) -> Self {
+        Self {
+            record: Record::empty(target.as_ref().clone()),
+            target,
+            began,
+            read: Vec::new(),
+            unread: Vec::new(),
+            stored: None,
+            target_ref: None,
+            finalized: BTreeSet::new(),
+            claims: None,
+            live: None,
+            plan: None,
+            notes: Vec::new(),
+            done: Vec::new(),
+            last_write: None,
+            memory,
+            adoption_done: false,
+            gone: false,
+            going: false,
+            slot: None,
+        }
+    }
+
+    /// Keeps the `IdentityTarget` as it was just read or written.
+    pub fn keep(&mut self, stored: Arc<IdentityTarget>) {
+        self.target_ref = Some(stored.object_ref(&()));
+        self.stored = Some(stored);
+    }
+
+    /// What people ask for at this moment: a change of it ends every wait.
+    pub fn wishes(&self) -> Vec<Asked> {
+        let objects = self.read.iter().map(|read| &read.object.metadata);
+        let target = self.stored.iter().map(|stored| &stored.metadata);
+        let asked = |metadata: &ObjectMeta, generation| {
+            let at = metadata.annotations.as_ref().and_then(|all| all.get(RECONCILE_AT));
+            (metadata.uid.clone().unwrap_or_default(), generation, at.cloned())
+        };
+        // The target is ours to write: only what a person asks of it counts.
+        let targets = target.map(|metadata| asked(metadata, None)).filter(|(_, _, at)| at.is_some());
+        objects.map(|metadata| asked(metadata, metadata.generation)).chain(targets).collect()
+    }
+
+    /// The `IdentityTarget` is being deleted: a person wants its record forgotten.
+    pub fn is_being_forgotten(&self) -> bool {
+        self.stored.as_ref().is_some_and(|stored| stored.metadata.deletion_timestamp.is_some())
+    }
+
+    pub fn has_annotation(&self, key: &str, value: &str) -> bool {
+        let annotations = self.stored.as_ref().and_then(|stored| stored.metadata.annotations.as_ref());
+        annotations.is_some_and(|all| all.get(key).is_some_and(|found| found == value))
+    }
+}

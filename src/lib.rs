@@ -1,0 +1,21 @@
+//! Keeps the managed identities of Azure VMs and VM scale sets as declared, and never drops one that is not its own.
+//!
+//! ```text
+//!   watch ─▶ claims by target ─▶ queue (one entry a target)
+//!                                  ▼
+//!   ARM GET ──────────────────▶ gather ─▶ plan ─▶ record ─▶ apply ─▶ report
+//!                                  ▲                          │
+//!                                  └────── 412: gather anew ──┘
+//! ```
+//!
+//! What is decided is decided in [`domain`], a crate of its own without IO, clock or randomness.
+#![forbid(unsafe_code)]
+
+pub mod api;
+pub mod arm;
+pub mod cli;
+mod controller;
+mod server;
+mod telemetry;
+
+pub use lanyard_domain as domain;

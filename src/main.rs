@@ -1,0 +1,21 @@
+//! Parses, calls the library, turns the result into an exit code.
+use clap::Parser;
+use lanyard::arm::chain;
+use lanyard::cli::Cli;
+use std::error::Error;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match Cli::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {}", in_one_line(error.as_ref()));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// What follows the first line quotes the input at fault: a kubeconfig's may hold a token.
+fn in_one_line(error: &(dyn Error + 'static)) -> String {
+    chain(error).lines().next().unwrap_or_default().to_owned()
+}

@@ -1,0 +1,40 @@
+//! `/healthz`, `/readyz` and `/metrics`.
+use crate::controller::Context;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+
+/// Answers until the controller stops.
+pub async fn serve(listener: TcpListener, context: Arc<Context>) -> anyhow::Result<()> {
+    let stop = context.stop.clone();
+    let routes = Router::new()
+        .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .with_state(context);
+    axum::serve(listener, routes).with_graceful_shutdown(async move { stop.cancelled().await }).await?;
+    Ok(())
+}
+
+/// Ready once the lists of assignments and targets are in, until the controller stops.
+async fn ready(State(context): State<Arc<Context>>) -> (StatusCode, &'static str) {
+    if context.stop.is_cancelled() {
+        (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")
+    } else if context.index.is_ready() {
+        (StatusCode::OK, "ok\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "the lists of assignments and targets are not in yet\n")
+    }
+}
+
+async fn metrics(State(context): State<Arc<Context>>) -> Response {
+    const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    match context.metrics.scrape(context.queue.depth()) {
+        Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
