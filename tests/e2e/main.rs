@@ -1,0 +1,24 @@
+//! The product on a real control plane and a simulated Azure: what is declared, what leaves for ARM, what results, and
+//! what people are told.
+mod absence;
+mod admission;
+mod faults;
+mod faults_leaving;
+mod faults_some;
+mod faults_unknown;
+mod harness;
+mod holding;
+mod leaving;
+mod owning;
+mod policies;
+mod process;
+mod promises;
+mod safety;
+mod scenarios;
+mod sharing;
+mod start;
+mod starting;
+#[path = "../scenarios/table.rs"]
+#[allow(dead_code, reason = "how the plan prints is for the planner's own test")]
+mod table;
+mod tokens;

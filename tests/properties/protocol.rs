@@ -1,0 +1,137 @@
+//! Cases of the ownership protocol, each once found broken.
+use crate::kit::{NOW, claim, clear, complete, id, ids, intent, judged_at, live, read, record};
+use lanyard_domain::depart::{depart, has_left};
+use lanyard_domain::evidence::{NotFresh, STALE_FOR};
+use lanyard_domain::judge::{Judgement, Memory, Note, OPEN_FOR, Outcome, Sent, Waiting};
+use lanyard_domain::{Intent, Leaving, Record};
+
+fn sent(operation: &str, outcome: Outcome, added: &str, removed: &str) -> Memory {
+    let ids_of = |names: &str| ids(names.split_whitespace());
+    let sent =
+        Sent { operation: operation.into(), outcome, added: ids_of(added), removed: ids_of(removed), system: None };
+    Memory { sent: Some(sent), ..Memory::default() }
+}
+
+fn with(intent: Intent, record: Record) -> Record {
+    Record { intent: Some(intent), ..record }
+}
+
+/// The second attempt, after a first one that may still arrive.
+fn second(add: &str) -> Intent {
+    Intent { attempt: 2, unanswered: true, operation: "op-2".into(), ..intent(add, "") }
+}
+
+#[test]
+fn each_attempt_has_five_minutes_of_its_own_to_arrive() {
+    let machine = live("m1", 1, "");
+    let mut memory = Memory::default();
+    let first = with(intent("a", ""), record("m1", ""));
+    assert!(matches!(judged_at(NOW, &first, &machine, &mut memory), Judgement::Clear { .. }));
+
+    let almost = NOW.after(OPEN_FOR / 10 * 9);
+    let resent = with(second("a"), record("m1", ""));
+    assert!(matches!(judged_at(almost, &resent, &machine, &mut memory), Judgement::Clear { .. }));
+    let Judgement::Clear { record, .. } = judged_at(NOW.after(OPEN_FOR), &resent, &machine, &mut memory) else {
+        unreachable!("nothing to wait for")
+    };
+    assert!(record.intent.is_some(), "the second attempt may still arrive");
+}
+
+#[test]
+fn an_identity_that_may_still_arrive_is_named_when_it_is_let_go() {
+    let record = with(intent("a", ""), record("m1", ""));
+    let leaving = lanyard_domain::Claim { leaving: Some(Leaving::Release), ..claim("web", "+a") };
+    let claims = complete(vec![leaving], &record);
+    let (record, notes) = depart(&record, &claims);
+    assert_eq!(notes, [Note::Released { by: "shop/web".into(), ids: ids(["a"]) }]);
+    assert!(has_left(&record, &claims, "web"));
+}
+
+#[test]
+fn what_became_of_an_attempt_outlives_a_record_that_could_not_be_written() {
+    let unsettled = with(intent("", "a"), record("m1", "a"));
+    let mut memory = sent("op-1", Outcome::Succeeded, "", "a");
+    let put_back = live("m1", 3, "a");
+    let (first, _) = clear(&unsettled, &put_back, &mut memory);
+    let (again, notes) = clear(&unsettled, &put_back, &mut memory);
+    assert_eq!(first, again);
+    assert!(again.attached.is_empty(), "somebody put it back: not ours");
+    assert_eq!(notes, [Note::PutBack { ids: ids(["a"]) }]);
+}
+
+#[test]
+fn an_earlier_attempts_addition_is_not_ours_once_a_later_one_was_accepted() {
+    let union = with(second("a b"), record("m1", ""));
+    for outcome in [Outcome::Accepted, Outcome::Succeeded, Outcome::Failed] {
+        let mut memory = sent("op-2", outcome, "b", "");
+        let (settled, _) = clear(&union, &live("m1", 3, "a b"), &mut memory);
+        assert_eq!(settled.attached.into_keys().collect::<Vec<_>>(), [id("b")], "{outcome:?}");
+    }
+}
+
+#[test]
+fn a_failed_operation_under_the_old_etag_may_be_a_stale_read() {
+    let unsettled = with(intent("a", ""), record("m1", ""));
+    let mut memory = sent("op-1", Outcome::Failed, "a", "");
+    let old = live("m1", 1, "");
+    assert_eq!(judged_at(NOW, &unsettled, &old, &mut memory), Judgement::Wait(Waiting::StaleRead));
+    let later = judged_at(NOW.after(STALE_FOR), &unsettled, &old, &mut memory);
+    assert!(matches!(later, Judgement::Clear { record, .. } if record.intent.is_none()), "believed in the end");
+}
+
+#[test]
+fn an_etag_given_back_gives_earlier_attempts_their_chance_back() {
+    let union = with(second("a"), record("m1", ""));
+    let mut memory = Memory { stale_since: Some(NOW), ..sent("op-2", Outcome::Failed, "a", "") };
+    let Judgement::Clear { record, .. } = judged_at(NOW.after(STALE_FOR), &union, &live("m1", 1, ""), &mut memory)
+    else {
+        unreachable!("nothing to wait for")
+    };
+    assert!(record.intent.is_some(), "the first attempt may still arrive");
+}
+
+#[test]
+fn a_read_of_the_machine_that_was_replaced_is_no_evidence() {
+    let mut memory = Memory::default();
+    let (emptied, _) = clear(&record("m1", "a"), &live("m2", 1, ""), &mut memory);
+    assert_eq!(read(&live("m1", 4, "a"), &emptied), Err(NotFresh::Superseded));
+    assert!(read(&live("m2", 1, ""), &emptied).is_ok());
+    assert!(read(&live("m3", 1, ""), &emptied).is_ok());
+}
+
+#[test]
+fn what_was_ours_on_a_machine_that_was_replaced_is_named() {
+    let unsettled = with(intent("a", ""), record("m1", "b"));
+    let (emptied, notes) = clear(&unsettled, &live("m2", 1, "a"), &mut Memory::default());
+    assert!(emptied.attached.is_empty());
+    assert!(matches!(notes.as_slice(), [Note::MachineReplaced { ids: named, .. }] if *named == ids(["a", "b"])));
+}
+
+#[test]
+fn a_read_from_before_the_base_forgets_nothing() {
+    let unsettled =
+        Record { intent: Some(Intent { base: crate::kit::base("m1", 2), ..intent("a", "") }), ..record("m1", "") };
+    let mut memory = Memory::default();
+    let lagging = live("m1", 1, "");
+    assert_eq!(judged_at(NOW, &unsettled, &lagging, &mut memory), Judgement::Wait(Waiting::StaleRead));
+    let Judgement::Clear { record, .. } = judged_at(NOW, &unsettled, &live("m1", 2, ""), &mut memory) else {
+        unreachable!("nothing to wait for")
+    };
+    assert!(record.intent.is_some(), "it may still arrive");
+    let (arrived, _) = clear(&unsettled, &live("m1", 3, "a"), &mut memory);
+    assert_eq!(arrived.attached.into_keys().collect::<Vec<_>>(), [id("a")]);
+}
+
+#[test]
+fn patience_with_one_attempt_is_not_spent_on_the_next() {
+    let union = with(second("a"), record("m1", ""));
+    let mut memory = Memory { stale_since: Some(NOW), ..sent("op-2", Outcome::Failed, "a", "") };
+    let later = NOW.after(STALE_FOR);
+    let given_back = live("m1", 1, "");
+    assert!(matches!(judged_at(later, &union, &given_back, &mut memory), Judgement::Clear { .. }));
+
+    let third = Intent { attempt: 3, operation: "op-3".into(), ..second("a") };
+    memory.sent = sent("op-3", Outcome::Succeeded, "a", "").sent;
+    let judged = judged_at(later, &with(third, record("m1", "")), &given_back, &mut memory);
+    assert_eq!(judged, Judgement::Wait(Waiting::StaleRead));
+}
