@@ -9,7 +9,7 @@ use super::settings::{Settings, SettingsError};
 use super::token::Tokens;
 use super::wire;
 use azure_core::credentials::TokenCredential;
-use lanyard_domain::{ETag, Live, TargetId};
+use lanyard_domain::{ETag, IdentityId, Live, Principal, TargetId};
 use reqwest::Method;
 use reqwest::header::HeaderValue;
 use std::fmt;
@@ -20,6 +20,9 @@ use url::Url;
 
 /// Resource groups have an api-version of their own.
 const GROUP_API_VERSION: &str = "2021-04-01";
+
+/// User-assigned identities, too.
+const IDENTITY_API_VERSION: &str = "2023-01-31";
 
 /// An `ETag` of ARM's own form that no machine reaches.
 const NEVER_MATCHES: &str = "\"9223372036854775807\"";
@@ -36,6 +39,16 @@ pub const PATCH_LEAVES_WITHIN: Duration = Duration::from_secs(5);
 pub enum Precondition {
     Honoured,
     Ignored,
+}
+
+/// What ARM says of a user-assigned identity, asked for by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Asked {
+    There(Principal),
+    /// Not there, in ARM's own error shape.
+    Missing,
+    /// We may not look at it: 403, or a 404 that does not say what is missing.
+    Hidden,
 }
 
 /// ARM took a PATCH.
@@ -170,6 +183,29 @@ impl Arm {
         let url = self.url(&segments, GROUP_API_VERSION);
         let answer = self.send(&Call::get(target.as_str(), url, vec![Key::reads(target)])).await?;
         wire::managed_by(&answer.body).map_err(|why| ArmError::unreadable(target.as_str(), why))
+    }
+
+    /// Whether a user-assigned identity exists, and which principal it has now.
+    ///
+    /// # Errors
+    ///
+    /// When the question fails: neither "missing" nor "hidden" follows from it.
+    pub async fn identity(&self, id: &IdentityId) -> Result<Asked, ArmError> {
+        // What ARM lists on a machine may have any form: only a path of the known one is asked for.
+        let Ok(known) = id.as_str().parse::<IdentityId>() else { return Ok(Asked::Hidden) };
+        let segments: Vec<&str> = known.as_str().split('/').skip(1).collect();
+        let subscription = segments.get(1).copied().unwrap_or_default();
+        let url = self.url(&segments, IDENTITY_API_VERSION);
+        match self.send(&Call::get(id.as_str(), url, vec![Key::subscription_reads(subscription)])).await {
+            Ok(answer) => wire::identity_resource(&known, &answer.body)
+                .map(Asked::There)
+                .map_err(|why| ArmError::unreadable(id.as_str(), why)),
+            Err(ArmError::NotFound { .. } | ArmError::IdentityNotFound { .. }) => Ok(Asked::Missing),
+            Err(ArmError::NotShown { .. } | ArmError::SubscriptionNotFound { .. } | ArmError::Forbidden { .. }) => {
+                Ok(Asked::Hidden)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Fetches a new token if the one in use is this old: ARM learns of some grants by a new token only.

@@ -71,11 +71,15 @@ pub(super) struct Key {
 
 impl Key {
     pub fn reads(target: &TargetId) -> Self {
-        Self { bucket: Bucket::SubscriptionReads, of: target.subscription().into() }
+        Self::subscription_reads(target.subscription())
+    }
+
+    pub fn subscription_reads(subscription: &str) -> Self {
+        Self { bucket: Bucket::SubscriptionReads, of: subscription.to_ascii_lowercase() }
     }
 
     pub fn writes(target: &TargetId) -> Self {
-        Self { bucket: Bucket::SubscriptionWrites, of: target.subscription().into() }
+        Self { bucket: Bucket::SubscriptionWrites, of: target.subscription().to_ascii_lowercase() }
     }
 
     pub fn gets(target: &TargetId) -> Self {

@@ -29,7 +29,7 @@ mod recordings;
 mod scripted;
 
 pub use chain::chain;
-pub use client::{Accepted, Arm, PATCH_LEAVES_WITHIN, Precondition};
+pub use client::{Accepted, Arm, Asked, PATCH_LEAVES_WITHIN, Precondition};
 pub use credential::{CredentialError, CredentialKind, CredentialOptions, credential};
 pub use errors::{ArmError, Missing};
 pub use exchange::{Exchange, Observer};

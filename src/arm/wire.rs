@@ -39,6 +39,16 @@ pub(super) fn managed_by(body: &[u8]) -> Result<Option<String>, Why> {
     Ok(word(document(body)?.get("managedBy")))
 }
 
+/// A user-assigned identity's own answer.
+pub(super) fn identity_resource(id: &IdentityId, body: &[u8]) -> Result<Principal, Why> {
+    let document = document(body)?;
+    let told = word(document.get("id")).ok_or("it does not say which resource it is about")?;
+    if told.to_lowercase() != id.folded() {
+        return Err(format!("it is about {told}"));
+    }
+    Ok(document.get("properties").map(principal).unwrap_or_default())
+}
+
 /// Any JSON object.
 pub(super) fn document(body: &[u8]) -> Result<Map<String, Value>, Why> {
     match serde_json::from_slice(body) {

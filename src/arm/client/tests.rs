@@ -263,3 +263,38 @@ async fn every_exchange_is_observed_and_nothing_secret_is_shown() {
     assert_eq!(*seen.lock().expect("no panic"), ["GET resource-gets Some(200)", "PATCH resource-updates Some(412)"]);
     assert!(!format!("{arm:?}").contains("secret"));
 }
+
+const IDENTITY: &str = "/subscriptions/00000000-0000-0000-0000-000000000002/resourceGroups/ids/providers/Microsoft.ManagedIdentity/userAssignedIdentities/shop-db";
+
+fn identity(id: &str, properties: &str) -> Reply {
+    reply(200, &[], &format!(r#"{{"id":"{id}","properties":{properties}}}"#))
+}
+
+fn principal(id: &str) -> Principal {
+    Principal { principal_id: Some(id.into()), client_id: None }
+}
+
+#[rstest]
+#[case::there(identity(&IDENTITY.to_lowercase(), r#"{"principalId":"p"}"#), Some(Asked::There(principal("p"))))]
+#[case::without_a_principal(identity(IDENTITY, "{}"), Some(Asked::There(Principal::default())))]
+#[case::missing(error(404, "ResourceNotFound"), Some(Asked::Missing))]
+#[case::its_group_missing(error(404, "ResourceGroupNotFound"), Some(Asked::Missing))]
+#[case::another_404(reply(404, &[], "no such page"), Some(Asked::Hidden))]
+#[case::forbidden(error(403, "AuthorizationFailed"), Some(Asked::Hidden))]
+#[case::another_one(identity("/subscriptions/else", "{}"), None)]
+#[case::broken(error(400, "Nonsense"), None)]
+#[tokio::test]
+async fn an_identity_is_asked_for_by_itself(#[case] answer: Reply, #[case] found: Option<Asked>) {
+    let server = Server::start([answer]).await;
+    assert_eq!(server.arm().0.identity(&IDENTITY.parse().expect("an id")).await.ok(), found);
+    let request = &server.requests()[0];
+    assert!(request.starts_with(&format!("GET {IDENTITY}?api-version=2023-01-31 HTTP/1.1")), "{request}");
+}
+
+#[tokio::test]
+async fn an_identity_of_an_unknown_form_is_not_asked_for() {
+    let server = Server::start([]).await;
+    let strange = IdentityId::told_by_arm("/subscriptions/../../elsewhere?x=1");
+    assert_eq!(server.arm().0.identity(&strange).await.ok(), Some(Asked::Hidden));
+    assert!(server.requests().is_empty());
+}
