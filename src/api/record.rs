@@ -1,9 +1,9 @@
 //! Between the record as it is stored and the record as the domain knows it.
 use crate::api::target::{
-    AttachedIdentity, AttachedSystem, ClaimMode, IntentBase, TargetClaim, TargetIntent, TargetRecord,
+    AttachedIdentity, AttachedSystem, ClaimMode, IntentBase, TargetClaim, TargetIntent, TargetRecord, UnansweredAttempt,
 };
 use crate::domain::claims::{ClaimKey, Mode};
-use crate::domain::record::{Attached, Base, FORMAT_VERSION, Intent, Record, RecordedClaim};
+use crate::domain::record::{Attached, Base, FORMAT_VERSION, Intent, Record, RecordedClaim, Unanswered};
 use crate::domain::{ETag, IdError, IdentityId, Timestamp, UniqueId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -84,6 +84,14 @@ fn recorded_claim(claim: &TargetClaim) -> RecordedClaim {
     }
 }
 
+fn unanswered(stored: &UnansweredAttempt) -> Unanswered {
+    Unanswered { base: base(&stored.base), operation: stored.operation.clone() }
+}
+
+fn stored_unanswered(unanswered: &Unanswered) -> UnansweredAttempt {
+    UnansweredAttempt { base: stored_base(&unanswered.base), operation: unanswered.operation.clone() }
+}
+
 fn intent(stored: &TargetIntent) -> Intent {
     Intent {
         attempt: stored.attempt,
@@ -92,7 +100,7 @@ fn intent(stored: &TargetIntent) -> Intent {
         remove: identities(&stored.remove),
         system: stored.system_assigned.map(Into::into),
         writer: stored.writer.clone(),
-        unanswered: stored.unanswered,
+        unanswered: stored.unanswered.iter().map(unanswered).collect(),
         operation: stored.operation.clone(),
     }
 }
@@ -154,7 +162,7 @@ fn stored_intent(intent: &Intent) -> TargetIntent {
         remove: written(&intent.remove),
         system_assigned: intent.system.map(Into::into),
         writer: intent.writer.clone(),
-        unanswered: intent.unanswered,
+        unanswered: intent.unanswered.iter().map(stored_unanswered).collect(),
         operation: intent.operation.clone(),
     }
 }
@@ -230,7 +238,10 @@ mod tests {
                 remove: BTreeSet::from([id("shop-db")]),
                 system: Some(Switch::Off),
                 writer: "pod-1".into(),
-                unanswered: true,
+                unanswered: vec![Unanswered {
+                    base: Base { unique_id: Some(UniqueId("vm-1".into())), etag: Some(ETag("\"6\"".into())) },
+                    operation: "d2a7".into(),
+                }],
                 operation: "request-1".into(),
             }),
             superseded: vec![Base { unique_id: Some(UniqueId("vm-1".into())), etag: Some(ETag("\"6\"".into())) }],

@@ -249,10 +249,22 @@ pub struct TargetIntent {
     /// The process that wrote this. Another one waits before it judges what became of the write.
     pub writer: String,
 
-    /// Whether an earlier attempt has no known outcome, and may still arrive.
-    pub unanswered: bool,
+    /// Earlier attempts that have no known outcome, and may still arrive.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unanswered: Vec<UnansweredAttempt>,
 
     /// Client request id of the PATCH, by which Azure's activity log knows it.
+    pub operation: String,
+}
+
+/// An attempt whose answer was lost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct UnansweredAttempt {
+    /// The state of the machine that it was planned from.
+    pub base: IntentBase,
+
+    /// Client request id of its PATCH.
     pub operation: String,
 }
 

@@ -12,7 +12,7 @@ pub enum Fate {
     Gone,
     /// An operation runs: identities may read blank, nothing can be told.
     Running,
-    /// The ETag has not moved: the request may still arrive.
+    /// The ETag has not moved since some attempt: its request may still arrive.
     Open,
     /// The ETag moved: by If-Match the request can never land now. Tells for each id whether it is on the machine.
     Closed(BTreeMap<IdentityId, bool>),
@@ -25,7 +25,7 @@ pub fn fate(intent: &Intent, live: &Fresh<Live>) -> Fate {
         Fate::Gone
     } else if live.is_updating() {
         Fate::Running
-    } else if live.etag == intent.base.etag {
+    } else if intent.bases().any(|base| base.etag == live.etag) {
         Fate::Open
     } else {
         Fate::Closed(intent.ids().map(|id| (id.clone(), live.has(id))).collect())

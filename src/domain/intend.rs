@@ -3,7 +3,7 @@ use crate::claims::Claims;
 use crate::depart::recorded_claims;
 use crate::evidence::Complete;
 use crate::patch::Patch;
-use crate::record::{Base, Intent, Record};
+use crate::record::{Base, Intent, Record, Unanswered};
 
 /// Who is about to write, and under which request id.
 #[derive(Clone, Copy, Debug)]
@@ -19,6 +19,7 @@ pub struct Attempt<'a> {
 pub fn intend(record: &Record, claims: &Complete<Claims>, base: &Base, patch: &Patch, by: Attempt<'_>) -> Record {
     let open = record.intent.as_ref();
     let earlier = |pick: fn(&Intent) -> &std::collections::BTreeSet<_>| open.into_iter().flat_map(pick).cloned();
+    let latest = open.map(|open| Unanswered { base: open.base.clone(), operation: open.operation.clone() });
     let intent = Intent {
         attempt: open.map_or(0, |intent| intent.attempt).saturating_add(1),
         base: base.clone(),
@@ -26,7 +27,7 @@ pub fn intend(record: &Record, claims: &Complete<Claims>, base: &Base, patch: &P
         remove: patch.removed().cloned().chain(earlier(|intent| &intent.remove)).collect(),
         system: patch.system.or(open.and_then(|intent| intent.system)),
         writer: by.writer.into(),
-        unanswered: open.is_some(),
+        unanswered: open.into_iter().flat_map(|open| &open.unanswered).cloned().chain(latest).collect(),
         operation: by.operation.into(),
     };
     Record { intent: Some(intent), claims: recorded_claims(record, claims), ..record.clone() }
@@ -41,6 +42,5 @@ pub fn conclude(record: &Record, claims: &Complete<Claims>) -> Record {
 /// The record after a definite refusal: void, unless an earlier attempt may still arrive.
 #[must_use]
 pub fn refused(record: &Record) -> Record {
-    let open = record.intent.clone().filter(|intent| intent.unanswered);
-    Record { intent: open, ..record.clone() }
+    Record { intent: record.intent.clone().and_then(Intent::without_latest), ..record.clone() }
 }

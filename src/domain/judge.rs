@@ -15,6 +15,9 @@ pub const ANOTHER_WRITER: Duration = Duration::from_secs(10);
 /// How long a request whose answer was lost is expected to arrive, if the ETag does not move.
 pub const OPEN_FOR: Duration = Duration::from_secs(5 * 60);
 
+/// So many attempts may be without an answer at once: beyond that, whether they arrived is waited for.
+const MOST_UNANSWERED: usize = 4;
+
 /// What this process knows of an attempt that it sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -166,6 +169,12 @@ pub fn judge(record: &Record, live: &Fresh<Live>, memory: &mut Memory, by: Judge
             Resolved::Wait(why) => return Judgement::Wait(why),
             Resolved::Void => {}
             Resolved::Open => record.intent = Some(intent),
+            Resolved::Moved => {
+                notes.extend(arrived(&mut record, &intent, live, by));
+                intent.add.retain(|id| !live.has(id));
+                intent.system = intent.system.filter(|switch| (*switch == Switch::On) != live.system.is_some());
+                record.intent = Some(intent);
+            }
             Resolved::Expired => notes.push(Note::OpenExpired { ids: intent.add }),
             Resolved::Closed { answered } => notes.extend(settle(&mut record, &intent, live, by).filter(|_| !answered)),
             Resolved::Done { removed } => notes.extend(done(&mut record, &intent, &removed, live, by)),
@@ -196,6 +205,8 @@ enum Resolved {
     /// Every attempt was refused: nothing happened.
     Void,
     Open,
+    /// The ETag is another one, and something is not there: as yet, or because this read is from before the base.
+    Moved,
     /// Open for too long.
     Expired,
     /// To be judged by what is on the machine. Not `answered`: whether it ever arrived is news to us.
@@ -210,11 +221,16 @@ enum Resolved {
 
 fn resolve(intent: &mut Intent, live: &Fresh<Live>, memory: &mut Memory, by: Judge<'_>) -> Resolved {
     let ours = intent.writer == by.writer;
-    let sent = memory.sent.clone().filter(|sent| ours && sent.operation == intent.operation);
-    let outcome = sent.as_ref().map_or(Outcome::Unknown, |sent| sent.outcome);
-    if outcome == Outcome::Refused && !intent.unanswered {
-        return Resolved::Void;
+    let of_latest = |intent: &Intent, memory: &Memory| {
+        memory.sent.clone().filter(|sent| ours && sent.operation == intent.operation)
+    };
+    let mut sent = of_latest(intent, memory);
+    if sent.as_ref().is_some_and(|sent| sent.outcome == Outcome::Refused) {
+        let Some(earlier) = intent.clone().without_latest() else { return Resolved::Void };
+        *intent = earlier;
+        sent = of_latest(intent, memory);
     }
+    let outcome = sent.as_ref().map_or(Outcome::Unknown, |sent| sent.outcome);
     if !ours && let Some(left) = another_writer(intent, memory, by.now) {
         return Resolved::Wait(Waiting::AnotherWriter { writer: intent.writer.clone(), left });
     }
@@ -223,26 +239,30 @@ fn resolve(intent: &mut Intent, live: &Fresh<Live>, memory: &mut Memory, by: Jud
         (Fate::Running, _) => Resolved::Wait(Waiting::Running),
         (Fate::Open, Outcome::Unknown | Outcome::Refused) => {
             memory.stale_since = None;
-            open(intent, outcome, memory, by.now)
+            open(intent, memory, by.now)
         }
         (Fate::Open, Outcome::Accepted | Outcome::Succeeded | Outcome::Failed) if is_stale(live, memory, by.now) => {
             Resolved::Wait(Waiting::StaleRead)
         }
-        // The old ETag is back, and with it their chance to the attempts before: this one is as if refused.
-        (Fate::Open, Outcome::Accepted | Outcome::Failed) if intent.unanswered => {
+        // The old ETag is back, and with it their chance to attempts from the same state: this one is as if refused.
+        (Fate::Open, Outcome::Accepted | Outcome::Failed) if revive(intent, live) => {
             memory.stale_since = None;
-            memory.sent.iter_mut().for_each(|sent| sent.outcome = Outcome::Refused);
-            open(intent, Outcome::Refused, memory, by.now)
+            open(intent, memory, by.now)
         }
         (Fate::Open | Fate::Closed(_), Outcome::Accepted | Outcome::Failed) => {
             narrow(intent, sent.as_ref());
             Resolved::Closed { answered: true }
         }
-        // A read from before the base shows another ETag too: what it lacks is forgotten only when it has to be believed.
+        // A read from before the base shows another ETag too: what it lacks is forgotten only when it has to be
+        // believed. Until then it may be planned from, since If-Match tells whether it was the truth.
         (Fate::Closed(seen), Outcome::Unknown | Outcome::Refused)
             if lacks(intent, &seen) && is_stale(live, memory, by.now) =>
         {
-            Resolved::Wait(Waiting::StaleRead)
+            if intent.unanswered.len() < MOST_UNANSWERED {
+                Resolved::Moved
+            } else {
+                Resolved::Wait(Waiting::StaleRead)
+            }
         }
         (Fate::Closed(_), Outcome::Unknown | Outcome::Refused) => Resolved::Closed { answered: false },
         (Fate::Open | Fate::Closed(_), Outcome::Succeeded) => {
@@ -250,6 +270,16 @@ fn resolve(intent: &mut Intent, live: &Fresh<Live>, memory: &mut Memory, by: Jud
             Resolved::Done { removed: sent.map(|sent| sent.removed).unwrap_or_default() }
         }
     }
+}
+
+/// Takes the latest attempt for refused if an earlier one was planned from the state that is back. All others are dead:
+/// the latest was accepted, so that theirs was not the machine's ETag any more.
+fn revive(intent: &mut Intent, live: &Live) -> bool {
+    let mut alive = intent.clone();
+    alive.unanswered.retain(|earlier| earlier.base.etag == live.etag);
+    let Some(alive) = alive.without_latest() else { return false };
+    *intent = alive;
+    true
 }
 
 /// Once one attempt was accepted the earlier ones can never land: what only they would have added is not ours.
@@ -274,10 +304,10 @@ fn lacks(intent: &Intent, seen: &BTreeMap<IdentityId, bool>) -> bool {
 }
 
 /// Every attempt that may be under way has its own five minutes; one that was refused adds none.
-fn open(intent: &Intent, outcome: Outcome, memory: &mut Memory, now: Moment) -> Resolved {
+fn open(intent: &Intent, memory: &mut Memory, now: Moment) -> Resolved {
     let anew = || Open { operation: intent.operation.clone(), since: now };
     let open = memory.open.get_or_insert_with(anew);
-    if open.operation != intent.operation && outcome == Outcome::Unknown {
+    if open.operation != intent.operation {
         *open = anew();
     }
     if now.since(open.since) < OPEN_FOR { Resolved::Open } else { Resolved::Expired }
@@ -289,14 +319,24 @@ fn is_stale(live: &Live, memory: &mut Memory, now: Moment) -> bool {
     live.etag.is_some() && now.since(since) < STALE_FOR
 }
 
-/// The ETag moved: what an attempt would add and is there is ours; what is not there is nobody's.
-fn settle(record: &mut Record, intent: &Intent, live: &Live, by: Judge<'_>) -> Option<Note> {
+/// What an attempt would add and is there is ours.
+fn arrived(record: &mut Record, intent: &Intent, live: &Live, by: Judge<'_>) -> Option<Note> {
     let ids: BTreeSet<IdentityId> =
         intent.add.iter().filter(|id| live.has(id) && !record.attached.contains_key(*id)).cloned().collect();
     take(record, ids.iter(), live, by);
-    record.attached.retain(|id, _| live.has(id) || !intent.ids().any(|named| named == id));
-    finish(record, intent, live, by);
+    if let (Some(Switch::On), Some(system)) = (intent.system, &live.system) {
+        let attached = Attached { principal_id: system.principal_id.clone(), since: by.timestamp.clone() };
+        record.system.get_or_insert(attached);
+    }
     (!ids.is_empty()).then_some(Note::Arrived { ids })
+}
+
+/// The ETag moved: what an attempt would add and is not there is nobody's.
+fn settle(record: &mut Record, intent: &Intent, live: &Live, by: Judge<'_>) -> Option<Note> {
+    let note = arrived(record, intent, live, by);
+    record.attached.retain(|id, _| live.has(id) || !intent.ids().any(|named| named == id));
+    finish(record, intent, live);
+    note
 }
 
 /// Our write succeeded: its additions are ours, its removals are not, whoever put them back since.
@@ -307,9 +347,9 @@ fn done(
     live: &Live,
     by: Judge<'_>,
 ) -> Option<Note> {
-    take(record, intent.add.iter().filter(|id| live.has(id)), live, by);
+    arrived(record, intent, live, by);
     record.attached.retain(|id, _| !removed.contains(id));
-    finish(record, intent, live, by);
+    finish(record, intent, live);
     let ids: BTreeSet<IdentityId> = removed.iter().filter(|id| live.has(id)).cloned().collect();
     (!ids.is_empty()).then_some(Note::PutBack { ids })
 }
@@ -322,17 +362,12 @@ fn take<'a>(record: &mut Record, ids: impl Iterator<Item = &'a IdentityId>, live
     }
 }
 
-fn finish(record: &mut Record, intent: &Intent, live: &Live, by: Judge<'_>) {
-    match (intent.system, &live.system) {
-        (Some(Switch::On), Some(system)) => {
-            let attached = Attached { principal_id: system.principal_id.clone(), since: by.timestamp.clone() };
-            record.system.get_or_insert(attached);
-        }
-        (Some(Switch::On | Switch::Off) | None, None) => record.system = None,
-        (Some(Switch::Off) | None, Some(_)) => {}
+fn finish(record: &mut Record, intent: &Intent, live: &Live) {
+    if live.system.is_none() {
+        record.system = None;
     }
-    if live.etag != intent.base.etag {
-        record.supersede(intent.base.clone());
+    for replaced in intent.bases().filter(|base| base.etag != live.etag) {
+        record.supersede(replaced.clone());
     }
 }
 

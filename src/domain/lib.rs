@@ -39,5 +39,5 @@ pub use ids::{IdError, IdentityId, MachineKind, TargetId};
 pub use live::{ETag, Live, Orchestration, Principal, SystemIdentity, UniqueId};
 pub use patch::{Edit, IdentityType, Patch};
 pub use plan::{Bounds, Facts, Plan, plan};
-pub use record::{Attached, Base, Intent, Record, RecordedClaim, Switch};
+pub use record::{Attached, Base, Intent, Record, RecordedClaim, Switch, Unanswered};
 pub use time::{Moment, Timestamp};

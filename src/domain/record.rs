@@ -38,6 +38,14 @@ pub struct Base {
     pub etag: Option<ETag>,
 }
 
+/// An attempt of which nothing is known: it may still arrive.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Unanswered {
+    pub base: Base,
+    /// Its client request id.
+    pub operation: String,
+}
+
 /// A change of the system-assigned identity.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Switch {
@@ -57,13 +65,25 @@ pub struct Intent {
     pub system: Option<Switch>,
     /// The process that wrote it: another one waits before it judges.
     pub writer: String,
-    /// An earlier attempt under this intent has no known outcome: it may still arrive.
-    pub unanswered: bool,
+    /// Earlier attempts under this intent without a known outcome, the oldest first.
+    pub unanswered: Vec<Unanswered>,
     /// The client request id of the PATCH, by which ARM's activity log knows it.
     pub operation: String,
 }
 
 impl Intent {
+    /// Without its latest attempt, which was refused: what is left may still arrive.
+    #[must_use]
+    pub fn without_latest(mut self) -> Option<Self> {
+        let earlier = self.unanswered.pop()?;
+        Some(Self { base: earlier.base, operation: earlier.operation, ..self })
+    }
+
+    /// The states that attempts of unknown outcome were planned from.
+    pub fn bases(&self) -> impl Iterator<Item = &Base> {
+        self.unanswered.iter().map(|earlier| &earlier.base).chain([&self.base])
+    }
+
     /// Every user identity that some attempt would add or remove.
     pub fn ids(&self) -> impl Iterator<Item = &IdentityId> {
         self.add.union(&self.remove)

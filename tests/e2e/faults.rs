@@ -30,6 +30,11 @@ impl Wrong {
         }
     }
 
+    /// After the change was accepted, and with it visible for a moment.
+    fn strikes_late(&self) -> bool {
+        matches!(self, With(_, Effect::EndOperation(_)))
+    }
+
     pub fn end(&self, stage: &Stage<'_>, machine: &Machine) {
         match self {
             With(..) => stage.arm.clear_faults_of(&machine.id()),
@@ -209,7 +214,13 @@ async fn told_and_mended(stage: &Stage<'_>, case: &Case) -> Result<()> {
 
     stage.declare(assignment("well").on(&well).present("shop-db")).await?;
     stage.until_ready("well").await?;
-    ensure!(sick.identities() == ["legacy"], "it has {:?}", sick.identities());
+    let untouched = async || Ok(sick.identities() == ["legacy"]);
+    if case.wrong.strikes_late() {
+        // Each try shows for as long as its operation runs, and is taken back.
+        stage.until("a try to be taken back", untouched).await?;
+    } else {
+        ensure!(untouched().await?, "it has {:?}", sick.identities());
+    }
 
     case.wrong.end(stage, &sick);
     if !mends_soon(case.reason) {

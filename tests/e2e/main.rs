@@ -21,4 +21,6 @@ mod starting;
 #[path = "../scenarios/table.rs"]
 #[allow(dead_code, reason = "how the plan prints is for the planner's own test")]
 mod table;
+mod targets;
 mod tokens;
+mod unanswered;

@@ -18,8 +18,8 @@ use stateright::{Checker, HasDiscoveries, Model};
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// A world that takes longer was checked only in part, and says so.
-const LONGEST: Duration = Duration::from_secs(60);
+/// Against a world that grew beyond all measure; what CI takes is far below it, on however busy a machine.
+const LONGEST: Duration = Duration::from_secs(15 * 60);
 
 type Found = BTreeMap<&'static str, Vec<Action>>;
 

@@ -95,13 +95,13 @@ impl Process {
             Phase::Idle | Phase::Decided { .. } | Phase::Following { .. } | Phase::Finalizing { .. } => false,
         };
         let Some(sent) = self.memory.sent.as_ref().filter(|sent| sent.operation == intent.operation) else {
-            return at && !intent.unanswered;
+            return at && intent.unanswered.is_empty();
         };
         match sent.outcome {
             Outcome::Succeeded => !sent.added.contains(id),
             Outcome::Accepted | Outcome::Failed => !sent.added.contains(id) && !sent.removed.contains(id),
-            Outcome::Refused => !intent.unanswered,
-            Outcome::Unknown => at && !intent.unanswered,
+            Outcome::Refused => intent.unanswered.is_empty(),
+            Outcome::Unknown => at && intent.unanswered.is_empty(),
         }
     }
 }

@@ -58,7 +58,7 @@ pub fn intent(add: &str, remove: &str) -> Intent {
         remove: ids(remove.split_whitespace()),
         system: None,
         writer: "me".into(),
-        unanswered: false,
+        unanswered: Vec::new(),
         operation: "op-1".into(),
     }
 }

@@ -3,7 +3,7 @@ use crate::kit::{NOW, claim, clear, complete, id, ids, intent, judged_at, live, 
 use lanyard_domain::depart::{depart, has_left};
 use lanyard_domain::evidence::{NotFresh, STALE_FOR};
 use lanyard_domain::judge::{Judgement, Memory, Note, OPEN_FOR, Outcome, Sent, Waiting};
-use lanyard_domain::{Intent, Leaving, Record};
+use lanyard_domain::{Intent, Leaving, Record, Unanswered};
 
 fn sent(operation: &str, outcome: Outcome, added: &str, removed: &str) -> Memory {
     let ids_of = |names: &str| ids(names.split_whitespace());
@@ -18,7 +18,9 @@ fn with(intent: Intent, record: Record) -> Record {
 
 /// The second attempt, after a first one that may still arrive.
 fn second(add: &str) -> Intent {
-    Intent { attempt: 2, unanswered: true, operation: "op-2".into(), ..intent(add, "") }
+    let first = intent(add, "");
+    let unanswered = vec![Unanswered { base: first.base.clone(), operation: first.operation.clone() }];
+    Intent { attempt: 2, unanswered, operation: "op-2".into(), ..first }
 }
 
 #[test]
@@ -113,11 +115,10 @@ fn a_read_from_before_the_base_forgets_nothing() {
         Record { intent: Some(Intent { base: crate::kit::base("m1", 2), ..intent("a", "") }), ..record("m1", "") };
     let mut memory = Memory::default();
     let lagging = live("m1", 1, "");
-    assert_eq!(judged_at(NOW, &unsettled, &lagging, &mut memory), Judgement::Wait(Waiting::StaleRead));
-    let Judgement::Clear { record, .. } = judged_at(NOW, &unsettled, &live("m1", 2, ""), &mut memory) else {
-        unreachable!("nothing to wait for")
-    };
-    assert!(record.intent.is_some(), "it may still arrive");
+    for state in [&lagging, &live("m1", 2, "")] {
+        let (kept, _) = clear(&unsettled, state, &mut memory);
+        assert_eq!(kept.intent, unsettled.intent, "it may still arrive");
+    }
     let (arrived, _) = clear(&unsettled, &live("m1", 3, "a"), &mut memory);
     assert_eq!(arrived.attached.into_keys().collect::<Vec<_>>(), [id("a")]);
 }
@@ -133,5 +134,42 @@ fn patience_with_one_attempt_is_not_spent_on_the_next() {
     let third = Intent { attempt: 3, operation: "op-3".into(), ..second("a") };
     memory.sent = sent("op-3", Outcome::Succeeded, "a", "").sent;
     let judged = judged_at(later, &with(third, record("m1", "")), &given_back, &mut memory);
+    assert_eq!(judged, Judgement::Wait(Waiting::StaleRead));
+}
+
+#[test]
+fn after_a_lost_answer_and_a_strangers_write_the_rest_is_planned_from_what_is_there() {
+    let both = with(intent("a b", ""), record("m1", ""));
+    let mut memory = sent("op-1", Outcome::Unknown, "a b", "");
+    let (moved, notes) = clear(&both, &live("m1", 2, "a"), &mut memory);
+    assert_eq!(moved.attached.into_keys().collect::<Vec<_>>(), [id("a")], "what is there is ours");
+    assert_eq!(notes, [Note::Arrived { ids: ids(["a"]) }]);
+    let intent = moved.intent.expect("the rest may still arrive, should this read be old");
+    assert_eq!((intent.add, intent.base), (ids(["b"]), crate::kit::base("m1", 1)));
+
+    let Judgement::Clear { record, .. } = judged_at(NOW.after(STALE_FOR), &both, &live("m1", 2, "a"), &mut memory)
+    else {
+        unreachable!("nothing to wait for")
+    };
+    assert!(record.intent.is_none(), "no read lags for so long");
+}
+
+#[test]
+fn a_refused_attempt_leaves_the_ones_before_it_as_they_were() {
+    let first = intent("a", "");
+    let later = Intent { base: crate::kit::base("m1", 2), ..second("a") };
+    let union = with(later, record("m1", ""));
+    let mut memory = sent("op-2", Outcome::Refused, "a", "");
+    let (open, _) = clear(&union, &live("m1", 1, ""), &mut memory);
+    let left = open.intent.expect("the first may still arrive");
+    assert_eq!((left.base, left.operation), (first.base, first.operation));
+    assert!(left.unanswered.is_empty());
+}
+
+#[test]
+fn with_many_attempts_unanswered_no_more_is_sent_on_a_guess() {
+    let attempt = |n: u32| Unanswered { base: crate::kit::base("m1", n), operation: format!("op-{n}") };
+    let many = Intent { unanswered: (1..5).map(attempt).collect(), base: crate::kit::base("m1", 5), ..intent("a", "") };
+    let judged = judged_at(NOW, &with(many, record("m1", "")), &live("m1", 6, ""), &mut Memory::default());
     assert_eq!(judged, Judgement::Wait(Waiting::StaleRead));
 }

@@ -51,6 +51,13 @@ impl Stage<'_> {
         Ok(())
     }
 
+    /// As somebody does who takes the finalizers off by hand.
+    pub async fn delete_without_finalizers(&self, name: &str) -> Result<()> {
+        let bare = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        self.assignments().patch(name, &PatchParams::default(), &bare).await?;
+        self.delete(name).await
+    }
+
     pub async fn until_gone(&self, name: &str) -> Result<()> {
         self.until(&format!("{name} to be gone"), async || Ok(self.assignment(name).await?.is_none())).await
     }
