@@ -41,7 +41,16 @@ impl Own {
     /// A clean control plane and a new Azure; no controller yet.
     pub async fn new(settings: Settings) -> Result<Self> {
         let lane = FREE.acquire().await?;
-        let control_plane = idle_or_new().await?;
+        Self::on(idle_or_new().await?, lane, settings).await
+    }
+
+    /// With a controller manager beside the API server: deleted namespaces end there.
+    pub async fn with_controller_manager(settings: Settings) -> Result<Self> {
+        let lane = FREE.acquire().await?;
+        Self::on(start(Options { controller_manager: true }).await?, lane, settings).await
+    }
+
+    async fn on(control_plane: ControlPlane, lane: SemaphorePermit<'static>, settings: Settings) -> Result<Self> {
         let client = control_plane.client().await?;
         // First away with what is left: it may be stored under a definition that a test has bent.
         clean(&client).await?;
@@ -111,9 +120,12 @@ async fn idle_or_new() -> Result<ControlPlane> {
     if let Some(idle) = IDLE.lock().unwrap_or_else(PoisonError::into_inner).pop() {
         return Ok(idle);
     }
+    start(Options { controller_manager: false }).await
+}
+
+async fn start(options: Options) -> Result<ControlPlane> {
     let runtime = RUNTIME.as_ref().map_err(|error| anyhow!("cannot make a runtime: {error}"))?;
-    let start = ControlPlane::start(Options { controller_manager: false });
-    Ok(runtime.spawn(start).await.context("the start was cut off")??)
+    Ok(runtime.spawn(ControlPlane::start(options)).await.context("the start was cut off")??)
 }
 
 /// Takes away what an earlier test left. Its controller is gone, so that nobody else takes finalizers off.
