@@ -37,6 +37,7 @@ pub fn claim(object: &IdentityAssignment) -> Result<(TargetId, Claim), SpecError
     let leaving = is_leaving(&object.metadata).then(|| Leaving::of(deletion_policy, mode, released(&object.metadata)));
     let claim = Claim {
         key: key(&object.metadata)?,
+        generation: object.metadata.generation.unwrap_or_default(),
         user: identities(spec)?,
         system: spec.system_assigned.into(),
         mode,

@@ -62,6 +62,7 @@ fn legible(value: &Value, why: SpecError) -> Result<Unread, Nameless> {
         target: text("/spec/target/resourceId").and_then(|id| id.parse().ok()),
         claim: Claim {
             key,
+            generation: value.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default(),
             user: protected(value),
             system: if on { SystemWish::Enabled } else { SystemWish::Unmanaged },
             mode: Mode::Enforce,

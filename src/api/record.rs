@@ -77,6 +77,7 @@ fn claims(stored: &[TargetClaim]) -> Result<Vec<RecordedClaim>, RecordError> {
 fn recorded_claim(claim: &TargetClaim) -> RecordedClaim {
     RecordedClaim {
         key: ClaimKey { namespace: claim.namespace.clone(), name: claim.name.clone(), uid: claim.uid.clone() },
+        generation: claim.generation,
         deletion_policy: claim.deletion_policy.into(),
         mode: claim.mode.into(),
         present: identities(&claim.present),
@@ -136,6 +137,7 @@ fn stored_claim(claim: &RecordedClaim) -> TargetClaim {
         namespace: claim.key.namespace.clone(),
         name: claim.key.name.clone(),
         uid: claim.key.uid.clone(),
+        generation: claim.generation,
         deletion_policy: claim.deletion_policy.into(),
         mode: claim.mode.into(),
         present: written(&claim.present),
@@ -226,6 +228,7 @@ mod tests {
             system: Some(attached("p3")),
             claims: vec![RecordedClaim {
                 key: ClaimKey { namespace: "shop".into(), name: "web".into(), uid: "u1".into() },
+                generation: 7,
                 deletion_policy: DeletionPolicy::Retain,
                 mode: Mode::Suspended,
                 present: BTreeSet::from([id("shop-db")]),

@@ -189,6 +189,10 @@ pub struct TargetClaim {
     /// UID of the assignment: one that was deleted and created again under its name is another.
     pub uid: String,
 
+    /// Its metadata.generation when it was last acted on: an object of an older one is a view of the past.
+    #[serde(default)]
+    pub generation: i64,
+
     /// Its spec.deletionPolicy: Detach or Retain.
     pub deletion_policy: DeletionPolicy,
 

@@ -4,12 +4,13 @@ use super::error::{RecordTrouble, VisitError};
 use super::visit::Visit;
 use crate::api::assignment::AksNodePool;
 use crate::api::claim::{is_leaving, released};
+use crate::api::raw::Readable;
 use crate::api::record::RecordError;
 use crate::arm::ArmError;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lanyard_domain::aks::{AksSign, managed_by_aks};
 use lanyard_domain::claims::{Holding, Leaving};
-use lanyard_domain::evidence::{Census, NotFresh, Reading};
+use lanyard_domain::evidence::{Census, NotFresh, Reading, shows_the_past};
 use lanyard_domain::pace::Class;
 use lanyard_domain::target_name::target_name;
 use lanyard_domain::{Claim, Claims, Complete, Fresh, Live, Record};
@@ -47,7 +48,10 @@ pub fn load(context: &Context, visit: &mut Visit) -> Result<(), VisitError> {
 /// Accounts for every claim: what the watch holds, and a direct read for each that the record knows and the watch does not.
 pub async fn claims(context: &Context, visit: &mut Visit) -> Result<Complete<Claims>, VisitError> {
     let of_target = context.index.of(&visit.target);
+    let confirmed = confirm(context, &visit.record, &of_target.read).await;
+    let of_target = if confirmed.is_empty() { of_target } else { context.index.of(&visit.target) };
     visit.read = of_target.read;
+    visit.read.retain(|read| confirmed.contains(&read.claim.key.uid) || !shows_the_past(&read.claim, &visit.record));
     visit.unread = of_target.unread;
     let uids: BTreeSet<&str> = visit
         .read
@@ -75,8 +79,28 @@ pub async fn claims(context: &Context, visit: &mut Visit) -> Result<Complete<Cla
         read: visit.read.iter().map(|read| read.claim.clone()).chain(let_go).collect(),
         unread,
         gone,
+        confirmed,
     };
     Ok(Complete::account(census, &visit.record)?)
+}
+
+/// Reads those objects anew of which the watch shows an older version than the record knows: behind a server that lags,
+/// what was declared since would look withdrawn. One that cannot be read stands as recorded.
+async fn confirm(context: &Context, record: &Record, read: &[Arc<Readable>]) -> BTreeSet<String> {
+    let mut confirmed = BTreeSet::new();
+    for read in read.iter().filter(|read| shows_the_past(&read.claim, record)) {
+        let key = &read.claim.key;
+        match context.kubernetes.assignment(key).await {
+            Ok(Some(object)) if object.metadata.uid.as_deref() == Some(&key.uid) => {
+                context.index.apply_assignment(&object);
+                confirmed.insert(key.uid.clone());
+            }
+            // Whether it is gone is asked in the way that proves it.
+            Ok(_) => {}
+            Err(error) => tracing::warn!(assignment = %key, %error, "the watch is behind, and it could not be read"),
+        }
+    }
+    confirmed
 }
 
 fn lets_go(metadata: &ObjectMeta) -> bool {

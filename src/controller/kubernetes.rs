@@ -2,7 +2,7 @@
 use crate::api::{IdentityAssignment, IdentityAssignmentStatus, IdentityTarget};
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
+use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
 use kube::runtime::events::{Event, Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
 use lanyard_domain::ClaimKey;
@@ -115,6 +115,13 @@ impl Kubernetes {
             Err(kube::Error::Api(status)) if status.code == 404 && names(&status, &key.name) => Ok(true),
             Err(error) => Err(error.into()),
         }
+    }
+
+    /// An assignment as it is now, past any cache; whatever it holds.
+    pub async fn assignment(&self, key: &ClaimKey) -> Result<Option<DynamicObject>, KubeError> {
+        let kind = ApiResource::erase::<IdentityAssignment>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client(), &key.namespace, &kind);
+        patiently(api.get_opt(&key.name)).await
     }
 
     /// Sets an assignment's finalizers, if the object is still as it was read.

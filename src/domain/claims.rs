@@ -103,6 +103,8 @@ pub enum DefaultIdentityChange {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Claim {
     pub key: ClaimKey,
+    /// The version of the object's spec: grows with every change of it.
+    pub generation: i64,
     pub user: BTreeMap<IdentityId, Ensure>,
     pub system: SystemWish,
     pub mode: Mode,

@@ -84,6 +84,7 @@ fn remember(record: &Record, claim: &Claim, claimed: &BTreeSet<&IdentityId>) -> 
     let pending = withdrawn.filter(|id| record.attached.contains_key(*id) && !claimed.contains(id));
     Some(RecordedClaim {
         key: claim.key.clone(),
+        generation: claim.generation,
         deletion_policy: claim.deletion_policy,
         mode: claim.mode,
         present: claim.present().chain(pending).cloned().collect(),

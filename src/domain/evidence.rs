@@ -115,6 +115,8 @@ pub struct Census {
     pub unread: Vec<Claim>,
     /// Objects (by uid) whose deletion was seen, or that a consistent read did not find.
     pub gone: BTreeSet<String>,
+    /// Objects (by uid) that a consistent read shows so: their version counts, whatever the record says of a later one.
+    pub confirmed: BTreeSet<String>,
 }
 
 /// The lists are not in yet.
@@ -123,7 +125,8 @@ pub struct Census {
 pub struct NotListed;
 
 impl Complete<Claims> {
-    /// Accounts for every claim that the record knows: read, unread, or proven gone. One that is none of these stands as recorded.
+    /// Accounts for every claim that the record knows: read, unread, or proven gone. One that is none of these stands as
+    /// recorded, and so does one of which an older version is shown than was acted on: what it lacks looks withdrawn.
     ///
     /// # Errors
     /// [`NotListed`] while a watch has not finished its list: nobody may be missed.
@@ -131,7 +134,9 @@ impl Complete<Claims> {
         if !census.listed {
             return Err(NotListed);
         }
-        let known: BTreeSet<String> = census.read.iter().map(|claim| claim.key.uid.clone()).collect();
+        let present = |claim: &Claim| census.confirmed.contains(&claim.key.uid) || !shows_the_past(claim, record);
+        let read: Vec<Claim> = census.read.into_iter().filter(present).collect();
+        let known: BTreeSet<String> = read.iter().map(|claim| claim.key.uid.clone()).collect();
         let absent = || record.claims.iter().filter(|recorded| !known.contains(&recorded.key.uid));
         let gone = absent()
             .filter(|recorded| census.gone.contains(&recorded.key.uid))
@@ -139,7 +144,7 @@ impl Complete<Claims> {
             .collect();
         let standing: Vec<Claim> =
             absent().filter(|recorded| !census.gone.contains(&recorded.key.uid)).map(stands_as_recorded).collect();
-        let mut claims = census.read;
+        let mut claims = read;
         claims.extend(merge_unread(standing, census.unread));
         let claims = claims.into_iter().map(|claim| with_recorded(claim, record)).collect();
         Ok(Self { claims: Claims::new(claims), gone })
@@ -169,9 +174,16 @@ impl Complete<Claims> {
     }
 }
 
+/// The record was written by somebody who had seen a later version of this object.
+#[must_use]
+pub fn shows_the_past(claim: &Claim, record: &Record) -> bool {
+    record.recorded_claim(&claim.key.uid).is_some_and(|recorded| claim.generation < recorded.generation)
+}
+
 fn stands_as_recorded(recorded: &RecordedClaim) -> Claim {
     Claim {
         key: recorded.key.clone(),
+        generation: recorded.generation,
         user: recorded.present.iter().map(|id| (id.clone(), Ensure::Present)).collect(),
         system: if recorded.system_enabled { SystemWish::Enabled } else { SystemWish::Unmanaged },
         mode: recorded.mode,

@@ -24,6 +24,8 @@ pub struct Attached {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct RecordedClaim {
     pub key: ClaimKey,
+    /// The version of the spec that was acted on: an object that is older is a view of the past.
+    pub generation: i64,
     pub deletion_policy: DeletionPolicy,
     pub mode: Mode,
     pub present: BTreeSet<IdentityId>,

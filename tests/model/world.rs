@@ -207,7 +207,7 @@ impl World {
             Some(claim(n, assignment.specs.get(object.spec)?, assignment.policy, object.leaving))
         });
         let gone = self.objects.iter().enumerate().filter(|(_, object)| object.is_none()).map(|(n, _)| n.to_string());
-        Census { listed: true, read: read.collect(), unread: Vec::new(), gone: gone.collect() }
+        Census { listed: true, read: read.collect(), unread: Vec::new(), gone: gone.collect(), ..Census::default() }
     }
 
     pub fn happened(&mut self) {
@@ -236,6 +236,7 @@ fn claim(n: usize, spec: &Spec, deletion_policy: DeletionPolicy, leaving: bool) 
     let present = spec.present.iter().map(|name| (id(name), Ensure::Present));
     let absent = spec.absent.iter().map(|name| (id(name), Ensure::Absent));
     Claim {
+        generation: 1,
         key: ClaimKey { namespace: "n".into(), name: n.to_string(), uid: n.to_string() },
         user: present.chain(absent).collect(),
         system: spec.system,

@@ -75,6 +75,7 @@ pub fn claim(name: &str, wishes: &str) -> Claim {
         system: SystemWish::Unmanaged,
         mode: Mode::Enforce,
         stance: Stance::Enforce,
+        generation: 1,
         deletion_policy: DeletionPolicy::Detach,
         default_identity_change: DefaultIdentityChange::Warn,
         leaving: None,

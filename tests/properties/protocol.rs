@@ -1,9 +1,10 @@
 //! Cases of the ownership protocol, each once found broken.
 use crate::kit::{NOW, claim, clear, complete, id, ids, intent, judged_at, live, read, record};
-use lanyard_domain::depart::{depart, has_left};
-use lanyard_domain::evidence::{NotFresh, STALE_FOR};
+use lanyard_domain::depart::{depart, has_left, recorded_claims};
+use lanyard_domain::evidence::{Census, NotFresh, STALE_FOR};
 use lanyard_domain::judge::{Judgement, Memory, Note, OPEN_FOR, Outcome, Sent, Waiting};
-use lanyard_domain::{Intent, Leaving, Record, Unanswered};
+use lanyard_domain::{Claim, Claims, Complete, Intent, Leaving, Record, Unanswered};
+use std::collections::BTreeSet;
 
 fn sent(operation: &str, outcome: Outcome, added: &str, removed: &str) -> Memory {
     let ids_of = |names: &str| ids(names.split_whitespace());
@@ -42,7 +43,7 @@ fn each_attempt_has_five_minutes_of_its_own_to_arrive() {
 #[test]
 fn an_identity_that_may_still_arrive_is_named_when_it_is_let_go() {
     let record = with(intent("a", ""), record("m1", ""));
-    let leaving = lanyard_domain::Claim { leaving: Some(Leaving::Release), ..claim("web", "+a") };
+    let leaving = Claim { leaving: Some(Leaving::Release), ..claim("web", "+a") };
     let claims = complete(vec![leaving], &record);
     let (record, notes) = depart(&record, &claims);
     assert_eq!(notes, [Note::Released { by: "shop/web".into(), ids: ids(["a"]) }]);
@@ -172,4 +173,29 @@ fn with_many_attempts_unanswered_no_more_is_sent_on_a_guess() {
     let many = Intent { unanswered: (1..5).map(attempt).collect(), base: crate::kit::base("m1", 5), ..intent("a", "") };
     let judged = judged_at(NOW, &with(many, record("m1", "")), &live("m1", 6, ""), &mut Memory::default());
     assert_eq!(judged, Judgement::Wait(Waiting::StaleRead));
+}
+
+fn account(claims: Vec<Claim>, confirmed: &[&str], record: &Record) -> Complete<Claims> {
+    let confirmed = confirmed.iter().map(ToString::to_string).collect();
+    let census = Census { listed: true, read: claims, confirmed, ..Census::default() };
+    Complete::account(census, record).expect("listed")
+}
+
+#[test]
+fn an_object_older_than_the_one_acted_on_withdraws_nothing_and_asks_for_nothing() {
+    let now = Claim { generation: 5, ..claim("web", "+a +b") };
+    let before = record("m1", "a b");
+    let record = Record { claims: recorded_claims(&before, &account(vec![now], &[], &before)), ..before };
+    assert_eq!(record.claims[0].generation, 5);
+
+    // From before `b` was declared, when `c` still was declared absent.
+    let old = Claim { generation: 4, ..claim("web", "+a -c") };
+    let seen = account(vec![old.clone()], &[], &record);
+    let standing = seen.iter().next().expect("it stands as recorded");
+    assert_eq!(standing.present().cloned().collect::<BTreeSet<_>>(), ids(["a", "b"]));
+    assert!(!standing.enforces() && !standing.user.contains_key(&id("c")));
+    assert_eq!(recorded_claims(&record, &seen), record.claims, "and is recorded so");
+
+    let confirmed = account(vec![old.clone()], &["web"], &record);
+    assert_eq!(confirmed.iter().next(), Some(&old), "a consistent read is believed: a backup was restored");
 }

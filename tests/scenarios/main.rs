@@ -52,6 +52,7 @@ fn claim(row: &table::Claim) -> Claim {
         Some(Deleted::Retain) => (DeletionPolicy::Retain, Some(Leaving::Release)),
     };
     Claim {
+        generation: 1,
         key: ClaimKey { namespace: "shop".into(), name: row.name.into(), uid: row.name.into() },
         user: row.present.iter().map(of(Ensure::Present)).chain(row.absent.iter().map(of(Ensure::Absent))).collect(),
         system: match row.system {
