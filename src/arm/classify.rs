@@ -104,11 +104,14 @@ fn by_status(body: &ErrorBody, told: Box<Told>) -> ArmError {
     let forbidden = told.status == Some(403) || is(body, &["AuthorizationFailed"]);
     if forbidden {
         let action = quoted_after(&body.message, "perform action");
+        if action.as_deref().is_some_and(|action| contains(action, "microsoft.managedidentity/")) {
+            return ArmError::AssignRefused { ids: identities_in(&body.text), told };
+        }
         ArmError::Forbidden { action, scope: quoted_after(&body.message, "over scope"), told }
     } else if told.status == Some(409) {
         ArmError::Busy { told }
     } else {
-        ArmError::Rejected { told }
+        ArmError::Rejected { ids: identities_in(&body.text), told }
     }
 }
 

@@ -28,6 +28,17 @@ impl fmt::Display for Missing {
     }
 }
 
+/// Whom a failed change may be about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Blame {
+    /// The target, the way to it, or the moment: whatever was named, it would have failed.
+    Target,
+    /// One of the identities in it.
+    Identity,
+    /// An operation failed for a reason that is not known to be either's.
+    Unclear,
+}
+
 /// Why an exchange with ARM did not end well.
 #[derive(Debug, thiserror::Error)]
 pub enum ArmError {
@@ -140,6 +151,7 @@ pub enum ArmError {
     },
     #[error("ARM rejects the request about {}: correct what its message names", told.asked)]
     Rejected {
+        ids: Vec<IdentityId>,
         #[source]
         told: Box<Told>,
     },
@@ -307,20 +319,68 @@ impl ArmError {
             | Self::DenyAssignment { told, .. }
             | Self::SubscriptionReadOnly { told }
             | Self::ProviderNotRegistered { told, .. }
-            | Self::Rejected { told } => told.status.is_some_and(is_refusal),
+            | Self::Rejected { told, .. } => told.status.is_some_and(is_refusal),
         }
     }
 
     /// The identities that ARM named, when it named any.
     #[must_use]
     pub fn named_identities(&self) -> &[IdentityId] {
-        if let Self::AssignRefused { ids, .. } | Self::IdentityNotFound { ids, .. } = self {
+        if let Self::AssignRefused { ids, .. } | Self::IdentityNotFound { ids, .. } | Self::Rejected { ids, .. } = self {
             ids
         } else if let Self::OperationFailed { cause, .. } = self {
             cause.named_identities()
         } else {
             &[]
         }
+    }
+
+    /// Of a PATCH that named several identities: whether one of them may be at fault, where the error names none.
+    #[must_use]
+    pub fn blame(&self) -> Blame {
+        match self {
+            Self::AssignRefused { .. } | Self::IdentityNotFound { .. } | Self::TooManyIdentities { .. } => {
+                Blame::Identity
+            }
+            Self::Rejected { told, .. } => match told.status {
+                Some(400) => Blame::Identity,
+                Some(_) => Blame::Target,
+                None if told.faults_the_request() => Blame::Identity,
+                None => Blame::Unclear,
+            },
+            // Whoever cancelled it had nothing against the identities.
+            Self::OperationFailed { status, .. } if status.to_ascii_lowercase().starts_with("cancel") => Blame::Target,
+            Self::OperationFailed { cause, .. } => cause.blame(),
+            Self::NotFound { .. }
+            | Self::SubscriptionNotFound { .. }
+            | Self::NotShown { .. }
+            | Self::BeingDeleted { .. }
+            | Self::PreconditionFailed { .. }
+            | Self::Busy { .. }
+            | Self::Throttled { .. }
+            | Self::Forbidden { .. }
+            | Self::Locked { .. }
+            | Self::PolicyDenied { .. }
+            | Self::DenyAssignment { .. }
+            | Self::SubscriptionReadOnly { .. }
+            | Self::ProviderNotRegistered { .. }
+            | Self::CredentialUnavailable(_)
+            | Self::CredentialRejected(_)
+            | Self::WrongTenant(_)
+            | Self::TokenReplaced { .. }
+            | Self::Unreachable(_)
+            | Self::NotSent { .. }
+            | Self::Unanswered { .. }
+            | Self::ServerFailed { .. }
+            | Self::AnswerUnreadable { .. }
+            | Self::ForeignHost { .. } => Blame::Target,
+        }
+    }
+
+    /// Of a PATCH: it may have reached ARM, and drew on ARM's buckets.
+    #[must_use]
+    pub fn left(&self) -> bool {
+        self.told().is_some() || !self.refused()
     }
 
     #[must_use]
@@ -347,7 +407,7 @@ impl ArmError {
             | Self::DenyAssignment { told, .. }
             | Self::SubscriptionReadOnly { told }
             | Self::ProviderNotRegistered { told, .. }
-            | Self::Rejected { told }
+            | Self::Rejected { told, .. }
             | Self::TokenReplaced { told }
             | Self::ServerFailed { told } => Some(told),
             Self::Throttled { told, .. } => told.as_deref(),

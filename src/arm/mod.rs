@@ -31,7 +31,7 @@ mod scripted;
 pub use chain::chain;
 pub use client::{Accepted, Arm, Asked, PATCH_LEAVES_WITHIN, Precondition};
 pub use credential::{CredentialError, CredentialKind, CredentialOptions, credential};
-pub use errors::{ArmError, Missing};
+pub use errors::{ArmError, Blame, Missing};
 pub use exchange::{Exchange, Observer};
 pub use limiter::Bucket;
 pub use operation::{Operation, Progress};

@@ -1,11 +1,9 @@
 //! Step 4, apply: one PATCH under If-Match, followed to its end.
 use super::context::Context;
 use super::error::VisitError;
-use super::memory::{Aside, essence};
 use super::record::Recorded;
-use super::schedule::{jitter, next_try};
 use super::visit::{Done, Visit};
-use super::{audit_log, finalizers, report};
+use super::{audit_log, finalizers, refusal, report};
 use crate::api::status::PlannedChange;
 use crate::api::target::LastWrite;
 use crate::arm::{Accepted, ArmError, Operation, PATCH_LEAVES_WITHIN, Progress};
@@ -13,7 +11,7 @@ use lanyard_domain::intend::refused;
 use lanyard_domain::judge::{Outcome, Sent};
 use lanyard_domain::pace::{Class, pause};
 use lanyard_domain::plan::{SystemStep, default_change};
-use lanyard_domain::{IdentityId, Live, Orchestration, Patch, Timestamp};
+use lanyard_domain::{IdentityId, Live, Patch, Timestamp};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -41,8 +39,12 @@ const POLLS_THAT_MAY_FAIL: u32 = 8;
 pub enum Applied {
     /// ARM took it and the operation ended: read back and settle.
     Ended,
+    /// Never sent, since the intent had grown too old: read and plan anew.
+    NotSent,
     /// Refused in a way that another plan answers at once: read and plan anew.
-    Anew,
+    Refused,
+    /// Taken, and its operation failed in a way that another plan answers.
+    Failed,
 }
 
 /// Sends the PATCH and follows its operation.
@@ -52,7 +54,7 @@ pub async fn apply(context: &Context, visit: &mut Visit, recorded: Recorded) -> 
         context.brake.refund(recorded.patch().removals());
         // Not sent, so that nothing came of it; the next round records anew.
         visit.record = refused(&visit.record);
-        return Ok(Applied::Anew);
+        return Ok(Applied::NotSent);
     }
     let body = recorded.patch().body().to_string();
     let leaves = context.wall();
@@ -61,13 +63,22 @@ pub async fn apply(context: &Context, visit: &mut Visit, recorded: Recorded) -> 
     let target = visit.target.clone();
     let etag = recorded.patch().if_match.clone();
     let answer = context.arm.patch_identity(&target, &body, etag.as_ref(), recorded.request_id()).await;
+    count(context, visit, &recorded, answer.as_ref().err());
     let result = match answer {
         Ok(accepted) => taken(context, visit, &recorded, leaves, accepted).await,
-        Err(error) => turned_down(context, visit, &recorded, error),
+        Err(error) => turned_down(context, visit, &recorded, error).await,
     };
     visit.memory.protocol.last_write_ended = Some(context.now());
     audit_log::written(visit, &recorded, &body, sent.elapsed(), &result);
     result
+}
+
+/// Trials have a budget; a race that was lost tried nothing.
+fn count(context: &Context, visit: &mut Visit, recorded: &Recorded, error: Option<&ArmError>) {
+    let race = matches!(error, Some(ArmError::PreconditionFailed { .. }));
+    if !race && error.is_none_or(ArmError::left) {
+        visit.memory.asides.count(recorded.patch(), context.now());
+    }
 }
 
 fn remember_outcome(visit: &mut Visit, recorded: &Recorded, outcome: Outcome) {
@@ -83,6 +94,7 @@ async fn taken(
     accepted: Accepted,
 ) -> Result<Applied, VisitError> {
     remember_outcome(visit, recorded, Outcome::Accepted);
+    visit.memory.races = 0;
     let correlation_id = accepted.correlation_id.clone();
     finalizers::add(context, visit).await;
     let end = match &accepted.operation {
@@ -97,8 +109,7 @@ async fn taken(
             ("Succeeded", Ok(Applied::Ended))
         }
         Ok(Progress::Failed(error)) => {
-            remember_outcome(visit, recorded, Outcome::Failed);
-            ("Failed", failed(context, visit, recorded.patch(), error))
+            ("Failed", failed(context, visit, recorded, error).await)
         }
         // The machine itself has to tell.
         Ok(Progress::Lost | Progress::Running { .. }) => ("Unknown", Ok(Applied::Ended)),
@@ -111,9 +122,7 @@ async fn taken(
 fn succeeded(visit: &mut Visit, recorded: &Recorded) {
     remember_outcome(visit, recorded, Outcome::Succeeded);
     let patch = recorded.patch().clone();
-    for id in patch.edits.keys() {
-        visit.memory.aside.remove(id);
-    }
+    visit.memory.asides.accepted(&patch);
     let lost_principal = match visit.plan.as_ref().map(|plan| &plan.system) {
         Some(SystemStep::Disable { principal_id, .. }) => principal_id.clone(),
         _ => None,
@@ -196,13 +205,20 @@ fn next_poll(elapsed: Duration) -> Duration {
     if elapsed < SOON { POLL_SOON } else { (elapsed / 4).min(POLL_SLOWEST) }
 }
 
-/// The operation ended badly: what it named waits by itself, the rest is judged and planned anew.
-fn failed(context: &Context, visit: &mut Visit, patch: &Patch, error: ArmError) -> Result<Applied, VisitError> {
-    if set_aside(context, visit, patch, &error) { Ok(Applied::Anew) } else { Err(error.into()) }
+/// The operation ended badly: what it is about waits by itself, the rest is judged and planned anew.
+async fn failed(
+    context: &Context,
+    visit: &mut Visit,
+    recorded: &Recorded,
+    error: ArmError,
+) -> Result<Applied, VisitError> {
+    remember_outcome(visit, recorded, Outcome::Failed);
+    let narrowed = refusal::narrowed_down(context, visit, recorded.patch(), &error).await;
+    if narrowed { Ok(Applied::Failed) } else { Err(error.into()) }
 }
 
 /// ARM did not take it, or did not say so.
-fn turned_down(
+async fn turned_down(
     context: &Context,
     visit: &mut Visit,
     recorded: &Recorded,
@@ -214,52 +230,18 @@ fn turned_down(
     remember_outcome(visit, recorded, Outcome::Refused);
     context.brake.refund(recorded.patch().removals());
     visit.record = refused(&visit.record);
-    if matches!(error, ArmError::PreconditionFailed { .. } | ArmError::TokenReplaced { .. }) {
-        return Ok(Applied::Anew);
+    match error {
+        ArmError::PreconditionFailed { .. } => lost_race(visit),
+        ArmError::TokenReplaced { .. } => Ok(Applied::Refused),
+        error if refusal::narrowed_down(context, visit, recorded.patch(), &error).await => Ok(Applied::Refused),
+        error => Err(error.into()),
     }
-    if set_aside(context, visit, recorded.patch(), &error) || split(visit, recorded.patch(), &error) {
-        return Ok(Applied::Anew);
-    }
-    Err(error.into())
 }
 
-/// Ids that ARM named wait by themselves. False when it named none of those that were sent.
-fn set_aside(context: &Context, visit: &mut Visit, patch: &Patch, error: &ArmError) -> bool {
-    let named: Vec<&IdentityId> = patch.edits.keys().filter(|id| error.named_identities().contains(id)).collect();
-    let now = context.now();
-    for id in &named {
-        let aside = visit.memory.aside.entry((*id).clone()).or_insert_with(|| Aside {
-            reason: error.reason(),
-            message: String::new(),
-            first_seen: now,
-            failures: 0,
-            until: now,
-        });
-        aside.failures = aside.failures.saturating_add(1);
-        aside.reason = error.reason();
-        // The same refusal under another correlation id is no reason to write a status.
-        let message = in_short(error) + next_try(Class::Refused);
-        if essence(&message) != essence(&aside.message) {
-            aside.message = message;
-        }
-        aside.until = now.after(pause(Class::Refused, aside.failures, Duration::ZERO, jitter()));
-    }
-    !named.is_empty()
-}
-
-/// The advice, and by what name ARM knows the refusal: its own text would repeat it at length.
-fn in_short(error: &ArmError) -> String {
-    let code = error.told().map(|told| told.code.as_str()).filter(|code| !code.is_empty());
-    let said = code.map(|code| format!(" (ARM said {code}"));
-    let correlated = error.correlation_id().map(|id| format!(", correlation id {id}")).unwrap_or_default();
-    said.map_or_else(|| error.to_string(), |said| format!("{error}{said}{correlated})"))
-}
-
-/// One endpoint was seen to refuse additions and removals mixed, on a Flexible scale set.
-fn split(visit: &mut Visit, patch: &Patch, error: &ArmError) -> bool {
-    let flexible = visit.live.as_ref().is_some_and(|live| live.orchestration == Orchestration::Flexible);
-    let mixed = patch.added().next().is_some() && patch.removed().next().is_some();
-    let once = flexible && mixed && !visit.memory.split && matches!(error, ArmError::Rejected { .. });
-    visit.memory.split |= once;
-    once
+/// Somebody wrote between our read and our write: run again at once, so often, then at the pace of a backoff.
+fn lost_race(visit: &mut Visit) -> Result<Applied, VisitError> {
+    visit.memory.races = visit.memory.races.saturating_add(1);
+    let races = visit.memory.races;
+    let at_once = pause(Class::Replan, races, Duration::ZERO, 0.0).is_zero();
+    if at_once { Ok(Applied::Refused) } else { Err(VisitError::Outrun { races }) }
 }

@@ -17,11 +17,14 @@ pub fn written(visit: &Visit, recorded: &Recorded, body: &str, took: Duration, r
     let correlation_id = match (&visit.last_write, result) {
         (Some(write), Ok(Applied::Ended)) => write.correlation_id.clone(),
         (_, Err(VisitError::Arm(error))) => error.correlation_id().map(Into::into),
-        (_, Ok(Applied::Ended | Applied::Anew) | Err(_)) => None,
+        (Some(write), Ok(Applied::Failed)) => write.correlation_id.clone(),
+        (_, Ok(Applied::Ended | Applied::NotSent | Applied::Refused | Applied::Failed) | Err(_)) => None,
     };
     let outcome = match result {
         Ok(Applied::Ended) => visit.last_write.as_ref().map_or("Unknown", |write| write.outcome.as_str()).to_owned(),
-        Ok(Applied::Anew) => "Refused".into(),
+        Ok(Applied::NotSent) => "NotSent".into(),
+        Ok(Applied::Refused) => "Refused".into(),
+        Ok(Applied::Failed) => "Failed".into(),
         Err(error) => chain(error),
     };
     tracing::info!(

@@ -57,6 +57,8 @@ pub enum VisitError {
     Probe(#[source] ArmError),
     #[error("an internal check refused a request; this is a defect of Lanyard, please report it")]
     Audit(#[from] Refusal),
+    #[error("somebody else wrote to the machine between our read and our write, {races} times in a row")]
+    Outrun { races: u32 },
     #[error("the plan could not be carried out in one visit")]
     TooManyRounds,
     #[error("the controller stops; what is under way is recorded")]
@@ -111,6 +113,7 @@ impl VisitError {
             Self::Waiting(Waiting::Deleting) => Class::Waiting,
             Self::Record(trouble) => trouble.class(),
             Self::Arm(error) | Self::Probe(error) => error.class(),
+            Self::Outrun { .. } => Class::Replan,
             Self::Audit(_) => Class::Defect,
         }
     }
@@ -118,7 +121,9 @@ impl VisitError {
     pub fn reason(&self) -> Reason {
         match self {
             Self::NotListed(_) | Self::Stopping => Reason::Applying,
-            Self::NotFresh(_) | Self::TooManyRounds | Self::Waiting(Waiting::StaleRead) => Reason::TargetChanged,
+            Self::NotFresh(_) | Self::Outrun { .. } | Self::TooManyRounds | Self::Waiting(Waiting::StaleRead) => {
+                Reason::TargetChanged
+            }
             Self::Waiting(Waiting::Unidentified) => Reason::TargetUnidentified,
             Self::Waiting(Waiting::Running) => Reason::OperationRunning,
             Self::Waiting(Waiting::Deleting) => Reason::TargetBeingDeleted,
@@ -147,6 +152,7 @@ impl VisitError {
             | Self::Arm(_)
             | Self::Probe(_)
             | Self::Audit(_)
+            | Self::Outrun { .. }
             | Self::TooManyRounds => false,
         }
     }

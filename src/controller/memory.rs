@@ -1,11 +1,10 @@
 //! What this process remembers of a target between visits. Losing it costs time, never an identity.
+use super::aside::Asides;
 use lanyard_domain::judge::Memory;
 use lanyard_domain::pace::Class;
 use lanyard_domain::reason::Reason;
-use lanyard_domain::verdict::Trouble;
-use lanyard_domain::{IdentityId, Moment};
+use lanyard_domain::Moment;
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 /// An object, its generation, and when it was asked to be looked at.
 pub type Asked = (String, Option<i64>, Option<String>);
@@ -15,10 +14,12 @@ pub type Asked = (String, Option<i64>, Option<String>);
 pub struct TargetMemory {
     pub protocol: Memory,
     /// Ids that ARM refused, each with a backoff of its own.
-    pub aside: BTreeMap<IdentityId, Aside>,
+    pub asides: Asides,
     pub failures: Failures,
     /// The first of the 404s in a row that say the target is gone.
     pub gone_since: Option<Moment>,
+    /// Races lost in a row: somebody else's write came between our read and our write.
+    pub races: u32,
     /// Additions and removals were refused together: they go apart.
     pub split: bool,
     /// What people asked for when it was last acted on.
@@ -29,16 +30,6 @@ pub struct TargetMemory {
     saying: BTreeSet<String>,
     /// Since when GETs have been showing a state that our last write replaced.
     pub superseded_since: Option<Moment>,
-}
-
-/// An id that waits by itself.
-#[derive(Clone, Debug)]
-pub struct Aside {
-    pub reason: Reason,
-    pub message: String,
-    pub first_seen: Moment,
-    pub failures: u32,
-    pub until: Moment,
 }
 
 /// Failures since all was well.
@@ -78,38 +69,16 @@ impl TargetMemory {
     /// ARM refused something for want of a role.
     pub fn waits_for_a_grant(&self) -> bool {
         let lacks = |reason| matches!(reason, Reason::AuthorizationFailed | Reason::AssignRefused);
-        self.aside.values().any(|aside| lacks(aside.reason))
+        self.asides.any_for(lacks)
             || self.failures.last.is_some_and(|(_, reason)| lacks(reason))
-    }
-
-    /// The ids that are not tried now.
-    pub fn set_aside(&self, now: Moment) -> BTreeSet<IdentityId> {
-        self.aside.iter().filter(|(_, aside)| aside.until > now).map(|(id, _)| id.clone()).collect()
-    }
-
-    /// How long until the first of those that wait is tried again.
-    pub fn next_try(&self, now: Moment) -> Option<Duration> {
-        let waits = self.aside.values().map(|aside| aside.until).filter(|until| *until > now);
-        waits.min().map(|until| until.since(now))
     }
 
     /// What people ask for, as this visit finds it. If it changed, nobody waits for the end of a backoff.
     pub fn heard(&mut self, wishes: Vec<Asked>, now: Moment) {
         if self.wishes != wishes {
             self.wishes = wishes;
-            self.aside.values_mut().for_each(|aside| aside.until = now);
+            self.asides.hurry(now);
         }
-    }
-
-    /// What to tell people about them.
-    pub fn troubles(&self, now: Moment) -> BTreeMap<IdentityId, Trouble> {
-        let trouble = |aside: &Aside| Trouble {
-            reason: aside.reason,
-            message: aside.message.clone(),
-            lasting: now.since(aside.first_seen),
-            unwell: now.since(aside.first_seen),
-        };
-        self.aside.iter().map(|(id, aside)| (id.clone(), trouble(aside))).collect()
     }
 
     /// True the first time this is said. The same words again are no news, whatever their ids and numbers,
@@ -130,6 +99,7 @@ impl TargetMemory {
     pub fn all_is_well(&mut self) {
         self.failures = Failures::default();
         self.gone_since = None;
+        self.races = 0;
     }
 }
 
@@ -142,6 +112,7 @@ pub fn essence(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Duration;
 
     #[test]
     fn the_same_refusal_under_another_correlation_id_is_no_news() {

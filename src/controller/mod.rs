@@ -1,5 +1,6 @@
 //! The controller: two watches, a queue of targets, and one supervisor that owns every task.
 mod apply;
+mod aside;
 mod audit_log;
 mod brake;
 mod context;
@@ -14,6 +15,7 @@ mod news;
 mod queue;
 mod reconcile;
 mod record;
+mod refusal;
 mod report;
 mod schedule;
 mod status;

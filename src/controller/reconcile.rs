@@ -7,11 +7,12 @@ use super::error::VisitError;
 use super::queue::{TargetKey, Urgency};
 use super::record::record;
 use super::visit::Visit;
-use super::{gather, report};
+use super::{gather, refusal, report};
 use crate::api::ADOPT;
 use crate::arm::Precondition;
 use lanyard_domain::audit::audit;
 use lanyard_domain::depart::{adopt, depart};
+use lanyard_domain::halving::Again;
 use lanyard_domain::judge::{Judge, Judgement, Waiting, judge};
 use lanyard_domain::plan::{Bounds, Guard};
 use lanyard_domain::{Claims, Complete, Facts, Moment, Patch, Plan, plan};
@@ -54,6 +55,7 @@ async fn steps(context: &Context, visit: &mut Visit) -> Result<(), VisitError> {
             return Ok(());
         }
         renew_token(context, visit).await?;
+        refusal::look_again(context, visit).await;
         visit.live = None;
         visit.live = Some(gather::live(context, visit).await?);
         judge_record(context, visit)?;
@@ -71,7 +73,7 @@ async fn steps(context: &Context, visit: &mut Visit) -> Result<(), VisitError> {
         let recorded = recorded.inspect_err(|_| context.brake.refund(removals))?;
         // 4. apply
         match apply(context, visit, recorded).await? {
-            Applied::Ended | Applied::Anew => {}
+            Applied::Ended | Applied::NotSent | Applied::Refused | Applied::Failed => {}
         }
     }
     Err(VisitError::TooManyRounds)
@@ -180,11 +182,17 @@ fn draw(context: &Context, visit: &Visit, claims: &Complete<Claims>) -> Plan {
 pub fn bounds(context: &Context, visit: &Visit, now: Moment) -> Bounds {
     let without_etag = visit.live.as_ref().is_some_and(|live| live.etag.is_none());
     let guard: Guard = if without_etag { context.weak() } else { context.guard(visit.target.kind()) };
+    let mut trials = visit.memory.asides.trials(now);
+    if matches!(guard, Guard::Weak { allow_shrink: false }) {
+        // A removal that is held for want of a guard goes with an addition: neither may wait for the other's turn.
+        trials.again = Again::default();
+    }
     Bounds {
         removals: context.brake.allowance(),
-        set_aside: visit.memory.set_aside(now),
+        set_aside: visit.memory.asides.not_now(now),
         guard,
         split: visit.memory.split,
+        trials,
     }
 }
 

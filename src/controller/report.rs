@@ -44,7 +44,7 @@ pub async fn report(context: &Context, visit: &mut Visit, end: &Result<(), Visit
 /// Trouble is over; what ARM refused is remembered only as long as it is still wanted.
 fn all_is_well(visit: &mut Visit) {
     let plan = visit.plan.as_ref();
-    visit.memory.aside.retain(|id, _| plan.is_some_and(|plan| matches!(plan.step(id), Step::Held { .. })));
+    visit.memory.asides.forget(|id| plan.is_some_and(|plan| matches!(plan.step(id), Step::Held { .. })));
     visit.memory.all_is_well();
 }
 
@@ -103,7 +103,7 @@ async fn settle(
     if finished || forgotten {
         return Ok(remove(context, visit).await?);
     }
-    let troubles = visit.memory.troubles(context.now());
+    let troubles = visit.memory.asides.troubles(context.now());
     let view = View { live: visit.live.as_deref(), plan: visit.plan.as_ref(), if_enforced: None, troubles: &troubles };
     let status = status::of_target(visit, &of_all(claims, verdicts), &view, &context.wall());
     Ok(write(context, visit, &concluded, Some(status)).await?)
@@ -113,7 +113,7 @@ async fn settle(
 pub type Verdicts = Vec<(String, Verdict, Option<Plan>)>;
 
 fn verdicts(context: &Context, visit: &Visit, claims: &Complete<Claims>, end: &End) -> Verdicts {
-    let troubles = visit.memory.troubles(context.now());
+    let troubles = visit.memory.asides.troubles(context.now());
     let of = |read: &Readable| {
         let if_enforced = if_enforced(context, visit, claims, read);
         // As the plan saw it: a machine of AKS may have held the claim back.
@@ -178,7 +178,7 @@ async fn assignment_statuses(
     verdicts: &Verdicts,
 ) -> Result<(), VisitError> {
     let now = context.wall();
-    let troubles = visit.memory.troubles(context.now());
+    let troubles = visit.memory.asides.troubles(context.now());
     let mut result = Ok(());
     for (read, (uid, verdict, if_enforced)) in visit.read.iter().zip(verdicts) {
         let view = View {

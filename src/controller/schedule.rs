@@ -40,7 +40,10 @@ pub fn failed(context: &Context, visit: &mut Visit, error: &VisitError) -> Failu
     let row = visit.memory.failures.count(class, reason, now);
     let lasting = now.since(row.reason_since);
     let blinked = reason == Reason::TargetNotFound && row.times == 1 && visit.record.unique_id.is_some();
-    let wait = if blinked { BLINK } else { pause(class, row.times, lasting, jitter()) };
+    // Races are counted one by one: several may be lost in one visit.
+    let times = if let VisitError::Outrun { races } = error { *races } else { row.times };
+    let wait = if blinked { BLINK } else { pause(class, times, lasting, jitter()) };
+    let wait = sooner_for_others(context, visit, class, wait);
     let urgency = match class {
         Class::Waiting => Urgency::Waiting,
         Class::Replan | Class::Transient | Class::Throttled(_) | Class::Refused | Class::Defect => Urgency::Retry,
@@ -50,6 +53,16 @@ pub fn failed(context: &Context, visit: &mut Visit, error: &VisitError) -> Failu
     let message = error + next_try(class);
     let unwell = now.since(row.unwell_since);
     Failure { trouble: Trouble { reason, message, lasting, unwell }, next: (Instant::now() + wait, urgency) }
+}
+
+/// What waits by itself is not held up by a trouble of the whole target, unless ARM asks for a pause.
+fn sooner_for_others(context: &Context, visit: &Visit, class: Class, wait: Duration) -> Duration {
+    match class {
+        Class::Transient | Class::Refused | Class::Defect => {
+            visit.memory.asides.next_try(context.now()).map_or(wait, |sooner| wait.min(sooner))
+        }
+        Class::Replan | Class::Throttled(_) | Class::Waiting => wait,
+    }
 }
 
 /// When the next try is, in words that stay: a status is not written for every try.
@@ -86,7 +99,8 @@ fn held_until(context: &Context, visit: &Visit) -> Option<Duration> {
     let paced = holds.iter().filter(|hold| **hold == Hold::RemovalsPaced).count();
     // Many targets that wait for the brake come back one after the other, as it lets them.
     let turn = (paced > 0).then(|| context.brake.book(paced));
-    let aside = holds.contains(&Hold::SetAside).then(|| visit.memory.next_try(context.now())).flatten();
+    let refused = holds.iter().any(|hold| matches!(hold, Hold::SetAside | Hold::Suspected));
+    let aside = refused.then(|| visit.memory.asides.next_try(context.now())).flatten();
     let more = holds.contains(&Hold::NextRequest).then_some(Duration::ZERO);
     turn.into_iter().chain(aside).chain(more).min()
 }

@@ -1,9 +1,10 @@
 //! A plan in the making: what is due is held back, step by step, until one request may carry it.
+use crate::halving::Turn;
 use crate::claims::{ClaimKey, Claims, DefaultIdentityChange, Ensure};
 use crate::ids::IdentityId;
 use crate::live::{DefaultIdentity, Live};
 use crate::patch::{Edit, IdentityType, Patch};
-use crate::plan::{DefaultChange, Guard, Hold, MAX_IDENTITIES_IN_REQUEST, Removals, Step, SystemStep};
+use crate::plan::{DefaultChange, Guard, Hold, MAX_IDENTITIES_IN_REQUEST, Removals, Step, SystemStep, Trials};
 use crate::record::Switch;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -141,6 +142,17 @@ impl Draft<'_> {
             self.hold_system(why);
         }
         self.hold(why, |_, edit| edit == Edit::Detach && spend());
+    }
+
+    /// What ARM refused before goes in requests of its own; the system identity by itself, if a refusal was about it.
+    pub fn take_turn(&mut self, trials: &Trials) {
+        let turn = trials.halving.turn(&self.edits(), &trials.again, trials.affordable);
+        self.hold(Hold::SetAside, |id, _| trials.again.has(id) && !turn.ids().contains(id));
+        self.hold(Hold::Suspected, |id, _| !turn.ids().contains(id));
+        let apart = trials.halving.keeps_system_apart() && !turn.ids().is_empty();
+        if apart || matches!(turn, Turn::Trial(_)) {
+            self.hold_system(Hold::NextRequest);
+        }
     }
 
     /// One request names at most 150 identities; additions come first.

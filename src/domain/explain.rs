@@ -59,6 +59,7 @@ impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::SetAside => "ARM refused it",
+            Self::Suspected => "ARM refused it together with others, and which it is about is being found out",
             Self::RemovalsPaced => "removals are paced",
             Self::RemovalsPaused => "removals are paused",
             Self::Unguarded => "the endpoint ignores If-Match",

@@ -19,6 +19,7 @@ mod draft;
 pub mod evidence;
 mod explain;
 pub mod fate;
+pub mod halving;
 pub mod ids;
 pub mod intend;
 pub mod judge;

@@ -2,6 +2,7 @@
 use crate::claims::{ClaimKey, Claims};
 use crate::draft::Draft;
 use crate::evidence::{Complete, Fresh};
+use crate::halving::{Again, Halving};
 use crate::ids::IdentityId;
 use crate::live::{DefaultIdentity, Live, Orchestration};
 use crate::patch::{Edit, Patch};
@@ -27,6 +28,18 @@ pub struct Bounds {
     pub guard: Guard,
     /// Additions and removals go in requests of their own: one endpoint was seen to refuse them mixed.
     pub split: bool,
+    pub trials: Trials,
+}
+
+/// What goes in requests of its own, since ARM refused it before.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trials {
+    /// Whose fault a refusal is that named nobody.
+    pub halving: Halving,
+    /// Those set aside whose time has come.
+    pub again: Again,
+    /// Whether one more such request may leave now.
+    pub affordable: bool,
 }
 
 /// What is left of the budget for removals.
@@ -83,6 +96,8 @@ pub enum Why {
 pub enum Hold {
     /// ARM refused this id; it is tried again later.
     SetAside,
+    /// ARM refused a request with this id in it, and did not say for which: that is being found out.
+    Suspected,
     RemovalsPaced,
     RemovalsPaused,
     /// The endpoint ignores If-Match, and the write would shrink `type`.
@@ -154,6 +169,7 @@ pub fn plan(facts: Facts<'_>) -> Plan {
         draft.hold_for_default_identity(facts.claims);
     }
     draft.pace(facts.bounds.removals);
+    draft.take_turn(&facts.bounds.trials);
     draft.fit_request(facts.bounds.split);
     draft.guard(facts.bounds.guard);
     Plan {

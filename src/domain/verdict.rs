@@ -243,7 +243,7 @@ fn flexible(case: Case<'_>, plan: &Plan) -> Option<Obstacle> {
 }
 
 fn aside(case: Case<'_>, plan: &Plan) -> Option<Obstacle> {
-    let held = |id: &IdentityId| matches!(plan.step(id), Step::Held { why: Hold::SetAside, .. });
+    let held = |id: &IdentityId| matches!(plan.step(id), Step::Held { why: Hold::SetAside | Hold::Suspected, .. });
     let mine: Vec<&Trouble> =
         case.set_aside.iter().filter(|(id, _)| names(case, id) && held(id)).map(|(_, trouble)| trouble).collect();
     let gravest = mine.iter().max_by_key(|trouble| trouble.lasting)?;
@@ -268,7 +268,7 @@ fn held(case: Case<'_>, plan: &Plan) -> Option<Obstacle> {
 
 fn hold_reason(why: Hold) -> Option<(Reason, &'static str)> {
     match why {
-        Hold::SetAside => None,
+        Hold::SetAside | Hold::Suspected => None,
         Hold::RemovalsPaced => Some((
             Reason::RemovalsPaced,
             "many removals are due at once: this one waits for its turn (--removal-burst, --removal-rate)",
