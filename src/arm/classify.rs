@@ -104,7 +104,7 @@ fn by_status(body: &ErrorBody, told: Box<Told>) -> ArmError {
     let forbidden = told.status == Some(403) || is(body, &["AuthorizationFailed"]);
     if forbidden {
         let action = quoted_after(&body.message, "perform action");
-        if action.as_deref().is_some_and(|action| contains(action, "microsoft.managedidentity/")) {
+        if action.as_deref().is_some_and(|action| contains(action, "/assign/action")) {
             return ArmError::AssignRefused { ids: identities_in(&body.text), told };
         }
         ArmError::Forbidden { action, scope: quoted_after(&body.message, "over scope"), told }

@@ -326,7 +326,8 @@ impl ArmError {
     /// The identities that ARM named, when it named any.
     #[must_use]
     pub fn named_identities(&self) -> &[IdentityId] {
-        if let Self::AssignRefused { ids, .. } | Self::IdentityNotFound { ids, .. } | Self::Rejected { ids, .. } = self {
+        if let Self::AssignRefused { ids, .. } | Self::IdentityNotFound { ids, .. } | Self::Rejected { ids, .. } = self
+        {
             ids
         } else if let Self::OperationFailed { cause, .. } = self {
             cause.named_identities()

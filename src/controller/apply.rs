@@ -108,9 +108,7 @@ async fn taken(
             succeeded(visit, recorded);
             ("Succeeded", Ok(Applied::Ended))
         }
-        Ok(Progress::Failed(error)) => {
-            ("Failed", failed(context, visit, recorded, error).await)
-        }
+        Ok(Progress::Failed(error)) => ("Failed", failed(context, visit, recorded, error).await),
         // The machine itself has to tell.
         Ok(Progress::Lost | Progress::Running { .. }) => ("Unknown", Ok(Applied::Ended)),
         Err(error) => ("Unknown", Err(error)),

@@ -1,9 +1,9 @@
 //! What this process remembers of a target between visits. Losing it costs time, never an identity.
 use super::aside::Asides;
+use lanyard_domain::Moment;
 use lanyard_domain::judge::Memory;
 use lanyard_domain::pace::Class;
 use lanyard_domain::reason::Reason;
-use lanyard_domain::Moment;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// An object, its generation, and when it was asked to be looked at.
@@ -69,8 +69,7 @@ impl TargetMemory {
     /// ARM refused something for want of a role.
     pub fn waits_for_a_grant(&self) -> bool {
         let lacks = |reason| matches!(reason, Reason::AuthorizationFailed | Reason::AssignRefused);
-        self.asides.any_for(lacks)
-            || self.failures.last.is_some_and(|(_, reason)| lacks(reason))
+        self.asides.any_for(lacks) || self.failures.last.is_some_and(|(_, reason)| lacks(reason))
     }
 
     /// What people ask for, as this visit finds it. If it changed, nobody waits for the end of a backoff.

@@ -1,6 +1,6 @@
 //! A plan in the making: what is due is held back, step by step, until one request may carry it.
-use crate::halving::Turn;
 use crate::claims::{ClaimKey, Claims, DefaultIdentityChange, Ensure};
+use crate::halving::Turn;
 use crate::ids::IdentityId;
 use crate::live::{DefaultIdentity, Live};
 use crate::patch::{Edit, IdentityType, Patch};

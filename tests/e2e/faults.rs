@@ -278,12 +278,14 @@ pub async fn sane(stage: &Stage<'_>, name: &str) -> Result<()> {
 /// a change, not that question.
 pub async fn probed(stage: &Stage<'_>) -> Result<()> {
     static PROBED: OnceCell<()> = OnceCell::const_new();
-    let first_write = async || {
-        let vm = stage.vm("first").create();
-        stage.declare(assignment("first").on(&vm).present("first")).await?;
-        stage.until_ready("first").await
+    let first_writes = async || {
+        for machine in [stage.vm("first").create(), stage.scale_set("second").create()] {
+            stage.declare(assignment(machine.name()).on(&machine).present("first")).await?;
+            stage.until_ready(machine.name()).await?;
+        }
+        Ok(())
     };
-    PROBED.get_or_try_init(first_write).await.copied()
+    PROBED.get_or_try_init(first_writes).await.copied()
 }
 
 /// The log holds no secret, no token and no signature.

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use crate::faults::{answer, error, keeps, probed, sane, tells_no_secret};
 use crate::harness::{Stage, asked, assignment};
+use crate::races::reads_before_it_writes;
 
 #[tokio::test]
 async fn a_change_takes_effect_once_whatever_becomes_of_its_answer() -> Result<()> {
@@ -32,14 +33,16 @@ async fn a_change_takes_effect_once_whatever_becomes_of_its_answer() -> Result<(
         Effect::EndOperation(Outcome::preempted()),
     ];
     probed(&Stage::shared().await?).await?;
-    try_join_all(effects.into_iter().map(once)).await?;
+    let both = effects.into_iter().flat_map(|effect| [(effect.clone(), false), (effect, true)]);
+    try_join_all(both.map(|(effect, set)| once(effect, set))).await?;
     tells_no_secret(&Stage::shared().await?)
 }
 
 /// The effect meets the change, once, while somebody else attaches an identity right behind it.
-async fn once(effect: Effect) -> Result<()> {
+async fn once(effect: Effect, scale_set: bool) -> Result<()> {
     let stage = Stage::shared().await?;
-    let vm = stage.vm("web").with_identity("legacy").create();
+    let machine = if scale_set { stage.scale_set("web") } else { stage.vm("web") };
+    let vm = machine.with_identity("legacy").create();
     let theirs = ForeignAct::AddIdentity(stage.identity("theirs").id().to_owned());
     let behind = Effect::Foreign { resource: None, act: theirs, after: true };
     // An effect in place of the answer leaves nothing behind which somebody could come.
@@ -52,7 +55,8 @@ async fn once(effect: Effect) -> Result<()> {
     }
     stage.arm.fault(Fault::new("PATCH", &vm.id(), effect.clone()));
     let foreign: &[&str] = if in_place { &["legacy"] } else { &["legacy", "theirs"] };
-    settles(&stage, &vm, foreign).await.with_context(|| effect.name())
+    let what = || format!("{} on a {}", effect.name(), if scale_set { "scale set" } else { "VM" });
+    settles(&stage, &vm, foreign).await.with_context(what)
 }
 
 async fn settles(stage: &Stage<'_>, vm: &Machine, foreign: &[&str]) -> Result<()> {
@@ -66,7 +70,7 @@ async fn settles(stage: &Stage<'_>, vm: &Machine, foreign: &[&str]) -> Result<()
     stage.delete("web").await?;
     stage.until_gone("web").await?;
     ensure!(vm.identities() == foreign, "left behind or taken along: {:?}", vm.identities());
-    Ok(())
+    reads_before_it_writes(stage, vm)
 }
 
 /// What was declared was attached by one write, is ours, and what was there is there.

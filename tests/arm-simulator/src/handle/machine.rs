@@ -155,6 +155,17 @@ impl Machine {
         self.act(&ForeignAct::DisableSystem)
     }
 
+    pub fn begin_operation_as_stranger(&self) -> bool {
+        self.act(&ForeignAct::BeginOperation)
+    }
+
+    /// Ends the operation that runs on it, now.
+    pub fn finish_operation(&self) -> bool {
+        let operation = self.look(|machine| machine.operation.clone()).flatten();
+        operation.iter().for_each(|operation| self.shared.world().end_operation(operation));
+        operation.is_some()
+    }
+
     pub fn bump_etag(&self) -> bool {
         self.act(&ForeignAct::BumpEtag)
     }

@@ -6,6 +6,8 @@ use super::World;
 use super::history::{Actor, Change};
 use super::identity_block::{Entry, IdentityBlock};
 use super::machine::{Machine, Tags};
+use super::operations::Work;
+use super::writes::Fateful;
 
 /// What somebody else does to a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -15,6 +17,15 @@ pub enum ForeignAct {
     RemoveIdentity(String),
     EnableSystem,
     DisableSystem,
+    /// The whole block anew, as a template's PUT writes it: these, whatever was there before. The system identity is
+    /// on afterwards if it is asked for, and is the same one if it was on before.
+    Replace {
+        identities: Vec<String>,
+        #[serde(default)]
+        system: bool,
+    },
+    /// A change of something else, whose operation runs until it is ended by hand.
+    BeginOperation,
     Delete,
     /// Made anew under the same name: another `vmId`, no identities, the `ETag` at its start.
     Recreate {
@@ -48,6 +59,22 @@ impl World {
             ForeignAct::EnableSystem => self.change(key, who, |block| {
                 block.system.get_or_insert_with(|| Uuid::new_v4().to_string());
             }),
+            ForeignAct::Replace { identities, system } => {
+                let known = |id: &String| self.identities.get(&crate::id::fold(id)).map(|it| it.principal.clone());
+                let entry = |id: &String| Entry { written: id.clone(), principal: known(id) };
+                let users: Vec<Entry> = identities.iter().map(entry).collect();
+                self.change(key, who, |block| {
+                    block.users.clone_from(&users);
+                    let kept = block.system.take();
+                    block.system = system.then(|| kept.unwrap_or_else(|| Uuid::new_v4().to_string()));
+                })
+            }
+            ForeignAct::BeginOperation => {
+                let block = self.machines.get(key).map(|machine| machine.model.identity.clone());
+                let fate = Fateful { held: true, ..Fateful::default() };
+                let by = Actor::Foreign(who.to_owned());
+                block.and_then(|block| self.accept(key, block, by, Work::Write, "2024-07-01", &fate)).is_some()
+            }
             ForeignAct::DisableSystem => self.change(key, who, |block| block.system = None),
             ForeignAct::BumpEtag => self.change(key, who, |_| {}),
             ForeignAct::SetTags(tags) => {

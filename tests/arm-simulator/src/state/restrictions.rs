@@ -31,6 +31,8 @@ pub enum Barrier {
     ResourceGroupBeingDeleted,
     /// On a user-assigned identity or above: `LinkedAuthorizationFailed` for who names it.
     NoAssignRole,
+    /// Likewise, in a subscription of another tenant: the refusal names no identity.
+    NoAssignRoleElsewhere,
 }
 
 impl Restriction {
@@ -41,7 +43,14 @@ impl Restriction {
 
 /// Whether `actor` may assign the identity behind `key`.
 pub fn may_assign(restrictions: &[Restriction], key: &str) -> bool {
-    !restrictions.iter().any(|restriction| restriction.kind == Barrier::NoAssignRole && restriction.covers(key))
+    let role = |kind: &Barrier| matches!(kind, Barrier::NoAssignRole | Barrier::NoAssignRoleElsewhere);
+    !restrictions.iter().any(|restriction| role(&restriction.kind) && restriction.covers(key))
+}
+
+/// Whether the identity behind `key` lies with another tenant, whose identities a refusal does not name.
+pub fn is_elsewhere(restrictions: &[Restriction], key: &str) -> bool {
+    let elsewhere = |restriction: &Restriction| restriction.kind == Barrier::NoAssignRoleElsewhere;
+    restrictions.iter().any(|restriction| elsewhere(restriction) && restriction.covers(key))
 }
 
 /// The refusal of a request to the resource behind `key`, if something stands in its way.
@@ -75,7 +84,7 @@ fn refused(restriction: &Restriction, id: &str, action: &Action<'_>) -> Option<R
     };
     let write = match &restriction.kind {
         Barrier::NoReadRole => return Some(no_role()),
-        Barrier::NoAssignRole => return None,
+        Barrier::NoAssignRole | Barrier::NoAssignRoleElsewhere => return None,
         Barrier::NoWriteRole => no_role(),
         Barrier::ScopeLocked => Refusal::new(
             409,

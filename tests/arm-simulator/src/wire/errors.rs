@@ -128,6 +128,18 @@ pub fn linked_authorization_failed(client: &str, id: &ResourceId, linked: &[Stri
     )
 }
 
+pub fn linked_elsewhere(client: &str, id: &ResourceId) -> Refusal {
+    Refusal::new(
+        403,
+        "LinkedAuthorizationFailed",
+        format!(
+            "The client '{client}' has permission to perform action '{}/write' on scope '{id}', however the linked \
+             subscription belongs to another tenant, which does not admit this client.",
+            id.kind.type_name(),
+        ),
+    )
+}
+
 pub fn unauthorized(code: &'static str, message: &str, authority: &str) -> Refusal {
     let challenge =
         format!("Bearer authorization_uri=\"{authority}\", error=\"invalid_token\", error_description=\"{message}\"");

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use super::Answer;
 use super::errors::{
     Refusal, failed_identity_operation, group_not_found, invalid_content, linked_authorization_failed,
-    marked_for_deletion, not_found, precondition_failed,
+    linked_elsewhere, marked_for_deletion, not_found, precondition_failed,
 };
 use super::gateway::{Admitted, ApiVersion};
 use super::identities::{body_of, tags_of};
@@ -17,7 +17,7 @@ use crate::state::history::Actor;
 use crate::state::identity_block::{IdentityBlock, IdentityRequest, Invalid};
 use crate::state::machine::{Machine, Model, Orchestration, Provisioning, View, rendered};
 use crate::state::operations::Work;
-use crate::state::restrictions::may_assign;
+use crate::state::restrictions::{is_elsewhere, may_assign};
 use crate::throttle::Compute;
 
 type Headers = Vec<(Cow<'static, str>, String)>;
@@ -230,6 +230,9 @@ impl World {
         }
         let refused: Vec<String> =
             named.iter().filter(|named| !may_assign(&self.restrictions, &fold(named))).cloned().collect();
+        if refused.iter().any(|refused| is_elsewhere(&self.restrictions, &fold(refused))) {
+            return Err(linked_elsewhere(&request.token.client, id));
+        }
         if !refused.is_empty() {
             return Err(linked_authorization_failed(&request.token.client, id, &refused));
         }
