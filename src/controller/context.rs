@@ -127,6 +127,14 @@ impl Context {
         self.preconditions.lock().unwrap_or_else(PoisonError::into_inner).insert(kind, answer);
     }
 
+    /// Whether writes to this kind are known to be without a guard; none: nobody has asked yet.
+    pub fn unguarded(&self, kind: MachineKind) -> Option<bool> {
+        match self.precondition(kind) {
+            Some(answer) => Some(answer == Precondition::Ignored),
+            None => (!self.choices.probe).then_some(false),
+        }
+    }
+
     /// How writes to this kind are guarded, as far as is known: until the probe has spoken, as documented.
     pub fn guard(&self, kind: MachineKind) -> Guard {
         match self.precondition(kind) {

@@ -1,11 +1,13 @@
 //! Events: on the assignments concerned, and on the `IdentityTarget` where an assignment is going. Best effort.
 use super::context::Context;
+use super::status::WEAK_MODE;
 use super::visit::{Done, Visit};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 use kube::runtime::events::{Event, EventType};
 use lanyard_domain::judge::Note;
 use lanyard_domain::plan::DefaultChange;
+use lanyard_domain::reason::Reason;
 use lanyard_domain::record::Switch;
 use lanyard_domain::{Claim, IdentityId};
 use std::collections::BTreeSet;
@@ -140,6 +142,12 @@ pub fn of_default_change(visit: &Visit, change: &DefaultChange) -> News {
         change.after
     );
     News { reason: "DefaultIdentityChanged", action: "Patch", note, warning: true, audience: Audience::All }
+}
+
+/// The endpoint does not keep two writers apart.
+pub fn of_weak_mode(visit: &Visit) -> News {
+    let note = format!("writes to {}: {WEAK_MODE}", visit.target.name());
+    News { reason: Reason::EndpointUnguarded.as_str(), action: "Probe", note, warning: true, audience: Audience::All }
 }
 
 /// An assignment leaves that wanted the system-assigned identity on: that one is only ever switched off by name.

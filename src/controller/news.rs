@@ -20,6 +20,8 @@ pub fn of(visit: &Visit, claims: &Complete<Claims>, verdicts: &Verdicts) -> Vec<
         warning: verdict.reason != Reason::TargetNotFound,
         audience: Audience::One(uid.clone()),
     });
+    let unguarded = (visit.unguarded == Some(true)).then(|| events::of_weak_mode(visit));
+    let notes = notes.chain(unguarded);
     done.chain(changes).chain(notes).chain(system_kept(visit, claims)).chain(obstacles).collect()
 }
 

@@ -56,6 +56,8 @@ async fn told(
     trouble: Option<&Trouble>,
 ) -> Result<(), VisitError> {
     let Some(claims) = visit.claims.clone() else { return tell_of_record_trouble(context, visit, trouble).await };
+    let without_etag = visit.live.as_ref().is_some_and(|live| live.etag.is_none());
+    visit.unguarded = if without_etag { Some(true) } else { context.unguarded(visit.target.kind()) };
     let ending = trouble.map_or(End::Settled, |trouble| End::Trouble(trouble.clone()));
     let mut verdicts = verdicts(context, visit, &claims, &ending);
     let news = news::of(visit, &claims, &verdicts);

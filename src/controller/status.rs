@@ -26,12 +26,25 @@ pub fn was_ready(read: &Readable) -> bool {
     observed && status.is_some_and(|status| status.conditions.iter().any(ready))
 }
 
+/// What weak mode means for whoever relies on this machine.
+pub const WEAK_MODE: &str = "this ARM endpoint does not honour If-Match, or tells no ETag: what somebody else changes \
+     between a read and a write is not seen; no write leaves that takes away the last identity of a kind, unless the \
+     controller runs with --allow-unguarded";
+
+/// What is so beside the verdict.
+#[derive(Clone, Copy, Debug)]
+pub struct Beside {
+    pub suspended: bool,
+    /// None: not known, so that what was said stands.
+    pub unguarded: Option<bool>,
+}
+
 /// The conditions that follow from a verdict. A transition time moves only with its status.
 pub fn conditions(
     old: &[Condition],
     verdict: &Verdict,
     generation: Option<i64>,
-    suspended: bool,
+    beside: Beside,
     now: &Timestamp,
 ) -> Vec<Condition> {
     let condition = |kind: &str, status: &str, reason: Reason, message: &str| {
@@ -62,13 +75,17 @@ pub fn conditions(
     if verdict.stalled {
         all.push(condition("Stalled", "True", reason, message));
     }
-    if suspended {
+    if beside.suspended {
         all.push(condition(
             "Suspended",
             "True",
             Reason::Suspended,
             "spec.suspend is set: nothing is written; a deletion still acts",
         ));
+    }
+    let said = || old.iter().any(|known| known.type_ == "Unguarded");
+    if beside.unguarded.unwrap_or_else(said) {
+        all.push(condition("Unguarded", "True", Reason::EndpointUnguarded, WEAK_MODE));
     }
     all
 }
@@ -87,7 +104,8 @@ pub fn assignment(
 ) -> IdentityAssignmentStatus {
     let old = read.object.status.clone().unwrap_or_default();
     let claim = &read.claim;
-    let conditions = conditions(&old.conditions, verdict, read.object.metadata.generation, is_suspended(claim), now);
+    let beside = Beside { suspended: is_suspended(claim), unguarded: visit.unguarded };
+    let conditions = conditions(&old.conditions, verdict, read.object.metadata.generation, beside, now);
     let observed_generation = read.object.metadata.generation;
     let (Some(live), Some(plan)) = (view.live, view.plan) else {
         let target = old.target.or_else(|| Some(target(visit, None)));
@@ -124,7 +142,13 @@ pub struct View<'a> {
 pub fn unread(unread: &Unread, verdict: &Verdict, now: &Timestamp) -> IdentityAssignmentStatus {
     IdentityAssignmentStatus {
         observed_generation: unread.metadata.generation,
-        conditions: conditions(&[], verdict, unread.metadata.generation, false, now),
+        conditions: conditions(
+            &[],
+            verdict,
+            unread.metadata.generation,
+            Beside { suspended: false, unguarded: Some(false) },
+            now,
+        ),
         ..IdentityAssignmentStatus::default()
     }
 }
@@ -227,7 +251,8 @@ fn summary(visit: &Visit, claim: &Claim, live: Option<&Live>) -> AssignmentSumma
 /// The `IdentityTarget`'s view of the machine.
 pub fn of_target(visit: &Visit, verdict: &Verdict, view: &View<'_>, now: &Timestamp) -> IdentityTargetStatus {
     let old = visit.stored.as_ref().and_then(|stored| stored.status.clone()).unwrap_or_default();
-    let conditions = conditions(&old.conditions, verdict, None, false, now);
+    let beside = Beside { suspended: false, unguarded: visit.unguarded };
+    let conditions = conditions(&old.conditions, verdict, None, beside, now);
     let kind = Some(visit.target.kind().display_name().into());
     let last_write = visit.last_write.clone().or(old.last_write.clone());
     let (Some(live), Some(plan)) = (view.live, view.plan) else {

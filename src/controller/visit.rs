@@ -50,6 +50,8 @@ pub struct Visit {
     pub gone: bool,
     /// ARM says that the machine is being deleted: assignments that are deleted need not wait for that.
     pub going: bool,
+    /// Writes to this machine are not guarded by If-Match; none: that is not known yet.
+    pub unguarded: Option<bool>,
     /// The right to be busy; given back while an operation is waited for.
     pub slot: Option<OwnedSemaphorePermit>,
 }
@@ -75,6 +77,7 @@ impl Visit {
             adoption_done: false,
             gone: false,
             going: false,
+            unguarded: None,
             slot: None,
         }
     }

@@ -1,6 +1,6 @@
 //! What guards against the controller itself: the removal brake, and the probe of If-Match.
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use arm_simulator::Settings;
 use lanyard::api::assignment::SystemAssigned;
 use lanyard::domain::reason::Reason;
@@ -67,6 +67,13 @@ async fn an_endpoint_that_ignores_if_match_gets_no_write_that_could_drop_an_iden
     stage.declare(assignment("adds").on(&adds).present("shop-db")).await?;
     stage.until_ready("adds").await?;
     assert!(!tail(&stage.log, "ignores If-Match", 1).is_empty(), "it warns");
+    // Nothing is held, and yet people are told.
+    let unguarded = async |name: &str| Ok::<_, anyhow::Error>(stage.condition(name, "Unguarded").await?);
+    let told = unguarded("adds").await?.context("no condition")?;
+    assert_eq!((told.status.as_str(), told.reason.as_str()), ("True", "EndpointUnguarded"));
+    stage.until_event("EndpointUnguarded", "does not honour If-Match").await?;
+    let target = stage.target(&adds).await?.and_then(|target| target.status).context("no view of the target")?;
+    assert!(target.conditions.iter().any(|it| it.type_ == "Unguarded"), "{:?}", target.conditions);
 
     let shrinks = stage.vm("shrinks").with_system().create();
     let principal = shrinks.system_principal();
@@ -81,5 +88,7 @@ async fn an_endpoint_that_ignores_if_match_gets_no_write_that_could_drop_an_iden
     stage.until_ready("shrinks").await?;
     assert_eq!(shrinks.system_principal(), None);
     assert_eq!(adds.identities(), ["legacy", "shop-db"]);
+    stage.look_through("adds", &adds).await?;
+    assert!(unguarded("adds").await?.is_some(), "a new process does not take it back unasked");
     Ok(())
 }
