@@ -135,7 +135,7 @@ impl Asides {
     }
 
     /// Those to be asked about before they are tried again, once each time: whether they exist is told by a read.
-    pub fn to_be_asked(&mut self, now: Moment) -> Vec<(IdentityId, Known)> {
+    pub fn ask_about(&mut self, now: Moment) -> Vec<(IdentityId, Known)> {
         let due: Vec<IdentityId> = self.due(now).map(|(id, _)| id.clone()).collect();
         let mut asked = Vec::new();
         for (id, aside) in self.ids.iter_mut().filter(|(id, _)| due.contains(id)) {

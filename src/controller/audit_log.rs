@@ -15,9 +15,8 @@ pub fn written(visit: &Visit, recorded: &Recorded, body: &str, took: Duration, r
         visit.live.as_ref().map(|live| live.user.keys().map(ToString::to_string).collect::<Vec<_>>().join(","));
     let system_before = visit.live.as_ref().is_some_and(|live| live.system.is_some());
     let correlation_id = match (&visit.last_write, result) {
-        (Some(write), Ok(Applied::Ended)) => write.correlation_id.clone(),
+        (Some(write), Ok(Applied::Ended | Applied::Failed)) => write.correlation_id.clone(),
         (_, Err(VisitError::Arm(error))) => error.correlation_id().map(Into::into),
-        (Some(write), Ok(Applied::Failed)) => write.correlation_id.clone(),
         (_, Ok(Applied::Ended | Applied::NotSent | Applied::Refused | Applied::Failed) | Err(_)) => None,
     };
     let outcome = match result {

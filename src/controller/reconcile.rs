@@ -20,8 +20,8 @@ use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-/// Plans that one visit may try, before it makes room for others: a foreign writer may win a few races in a row.
-const ROUNDS: usize = 8;
+/// Plans that one visit may try, before it makes room for others: ARM may name what it refuses one by one.
+const ROUNDS: usize = 16;
 
 /// While a refusal for want of a role lasts, tokens are renewed this often.
 const TOKEN_FOR_A_GRANT: Duration = Duration::from_secs(10 * 60);

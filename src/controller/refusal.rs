@@ -64,13 +64,12 @@ fn search(context: &Context, visit: &mut Visit, patch: &Patch, error: &ArmError)
         return false;
     }
     let culprit = visit.memory.asides.halving.refused(&patch.edits, patch.system.is_some());
-    match culprit.and_then(|id| Some((patch.edits.get(&id).copied()?, id))) {
-        Some((edit, id)) => put_aside(context, visit, &id, Known::Alone, edit, error),
-        None => {
-            let message = format!("{}; it names no identity: which one it is about is being found out", chain(error));
-            let why = Suspicion { reason: error.reason(), message, since: context.now() };
-            visit.memory.asides.suspect(why);
-        }
+    if let Some((edit, id)) = culprit.and_then(|id| Some((patch.edits.get(&id).copied()?, id))) {
+        put_aside(context, visit, &id, Known::Alone, edit, error);
+    } else {
+        let message = format!("{}; it names no identity: which one it is about is being found out", chain(error));
+        let why = Suspicion { reason: error.reason(), message, since: context.now() };
+        visit.memory.asides.suspect(why);
     }
     true
 }
@@ -147,7 +146,7 @@ fn tell(context: &Context, visit: &mut Visit, id: &IdentityId, known: Known) -> 
 
 /// Before what was refused is tried again: a read spends no update, and tells of what is still missing.
 pub async fn look_again(context: &Context, visit: &mut Visit) {
-    let due = visit.memory.asides.to_be_asked(context.now());
+    let due = visit.memory.asides.ask_about(context.now());
     let known = |id: &IdentityId| due.iter().find(|(asked, _)| asked == id).map(|(_, known)| *known);
     for (id, answer) in answers(context, due.iter().map(|(id, _)| id.clone()).collect()).await {
         match (answer, known(&id)) {

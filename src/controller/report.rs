@@ -12,7 +12,7 @@ use crate::arm::chain;
 use lanyard_domain::claims::{Holding, Stance};
 use lanyard_domain::depart::{has_left, recorded_claims};
 use lanyard_domain::intend::conclude;
-use lanyard_domain::plan::Step;
+use lanyard_domain::plan::{Bounds, Step, Trials};
 use lanyard_domain::reason::Reason;
 use lanyard_domain::verdict::{Case, End, Ready, Trouble, Verdict, verdict};
 use lanyard_domain::{Claims, Complete, Facts, IdentityId, Orchestration, Plan, plan};
@@ -152,7 +152,8 @@ fn if_enforced(context: &Context, visit: &Visit, claims: &Complete<Claims>, read
     let claims = claims.with_enforced(&read.claim);
     let managed_by = gather::known_managed_by(context, visit);
     let claims = gather::without_aks(visit, &claims, managed_by.as_deref()).unwrap_or(claims);
-    let bounds = bounds(context, visit, context.now());
+    // What others of the target are being tried for is not this object's part.
+    let bounds = Bounds { trials: Trials::default(), ..bounds(context, visit, context.now()) };
     Some(plan(Facts { claims: &claims, record: &visit.record, live, bounds: &bounds }))
 }
 

@@ -157,24 +157,21 @@ impl Halving {
             return culprit;
         }
         let sent: BTreeSet<IdentityId> = sent.keys().cloned().collect();
-        match self.blamed.iter_mut().find(|group| sent.is_subset(group)) {
-            Some(group) => {
-                self.doubtful.extend(group.difference(&sent).cloned());
-                *group = sent;
-            }
-            None => {
-                self.forget(|id| !sent.contains(id));
-                self.blamed.extend((!sent.is_empty()).then_some(sent));
-            }
+        if let Some(group) = self.blamed.iter_mut().find(|group| sent.is_subset(group)) {
+            self.doubtful.extend(group.difference(&sent).cloned());
+            *group = sent;
+        } else {
+            self.forget(|id| !sent.contains(id));
+            self.blamed.extend((!sent.is_empty()).then_some(sent));
         }
         None
     }
 
     /// ARM named these, or they are known to be at fault by other means: whom they were blamed with is in doubt.
     pub fn found(&mut self, culprits: &BTreeSet<IdentityId>) {
-        let (theirs, others) = self.blamed.drain(..).partition(|group| !group.is_disjoint(culprits));
-        self.blamed = others;
-        self.doubtful.extend(Vec::from_iter::<Vec<BTreeSet<IdentityId>>>(theirs).into_iter().flatten());
+        for group in self.blamed.extract_if(.., |group| !group.is_disjoint(culprits)) {
+            self.doubtful.extend(group);
+        }
         self.forget(|id| !culprits.contains(id));
     }
 

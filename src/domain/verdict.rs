@@ -298,3 +298,21 @@ fn list(keys: &[ClaimKey]) -> String {
 pub fn is_suspended(claim: &Claim) -> bool {
     claim.mode == Mode::Suspended
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fresh_grant_or_identity_is_no_standstill_for_ten_minutes() {
+        let told = |reason, seconds| {
+            let verdict = Verdict::of(reason, String::new(), Duration::from_secs(seconds));
+            (verdict.reconciling, verdict.stalled)
+        };
+        for reason in [Reason::AssignRefused, Reason::IdentityNotFound, Reason::AuthorizationFailed] {
+            assert_eq!((told(reason, 0), told(reason, 599)), ((true, false), (true, false)), "{reason:?}");
+            assert_eq!(told(reason, 600), (false, true), "{reason:?}");
+        }
+        assert_eq!(told(Reason::RequestRejected, 0), (false, true));
+    }
+}

@@ -48,6 +48,8 @@ async fn identities_that_do_not_exist_wait_alone_and_cost_one_request() -> Resul
     let (refused, rest): (Vec<_>, Vec<_>) = asked(&vm).into_iter().partition(|patch| patch.status == Some(400));
     assert_eq!(refused.len(), 1, "ARM names the first, reads tell of the others: {:?}", sent(&vm));
     assert_eq!(rest.len(), 1, "{:?}", sent(&vm));
+    stage.look_through("web", &vm).await?;
+    assert_eq!(asked(&vm).len(), 2, "while they are missing no write is spent on them: {:?}", sent(&vm));
     stage.declare(assignment("neighbour").on(&vm).present("good-c")).await?;
     stage.until_ready("neighbour").await?;
     assert_eq!(vm.identities(), ["good-a", "good-b", "good-c", "legacy"]);

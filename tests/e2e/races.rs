@@ -35,7 +35,7 @@ const POINTS: [Point; 7] = [
 
 impl Point {
     /// The act meets one of our requests. Before the first write a machine is read once, afterwards it is read back.
-    fn fault(self, stage: &Stage<'_>, machine: &Machine, act: ForeignAct) -> Fault {
+    fn fault(self, stage: &Stage<'_>, machine: &Machine, act: &ForeignAct) -> Fault {
         let id = machine.id();
         let foreign = |after| Effect::Foreign { resource: Some(id.clone()), act: act.clone(), after };
         let polls = format!("/subscriptions/{}/providers/Microsoft.Compute/locations", stage.subscription);
@@ -123,7 +123,7 @@ async fn everywhere(
 
 async fn adds(stage: &Stage<'static>, machine: MachineBuilder, point: Point, act: Act) -> Result<()> {
     let machine = machine.with_identity("legacy").create();
-    stage.arm.fault(point.fault(stage, &machine, act.on(stage)));
+    stage.arm.fault(point.fault(stage, &machine, &act.on(stage)));
     stage.declare(assignment("web").on(&machine).present("shop-db").present("shop-queue")).await?;
     until_met(stage, &machine).await?;
     let (theirs, system) = act.leaves();
@@ -142,7 +142,7 @@ async fn removes_the_last(stage: &Stage<'static>, machine: MachineBuilder, point
         act @ Act::Adds => (act.on(stage), &["theirs"][..], false),
         act @ Act::WritesTheWholeBlock => (act.on(stage), act.leaves().0, true),
     };
-    stage.arm.fault(point.fault(stage, &machine, act));
+    stage.arm.fault(point.fault(stage, &machine, &act));
     stage.edit("web", |it| it.without("shop-db")).await?;
     until_met(stage, &machine).await?;
     ends(stage, &machine, &theirs.iter().map(ToString::to_string).collect(), system).await

@@ -81,11 +81,11 @@ fn each_is_asked_about_once_before_it_is_tried() {
     asides.put(&id("a"), refused(Known::Missing, Reason::IdentityNotFound), at(0), 0.0);
     let removal = Refused { edit: Edit::Detach, ..refused(Known::ByName, Reason::AssignRefused) };
     asides.put(&id("gone"), removal, at(0), 0.0);
-    assert_eq!(asides.to_be_asked(at(29)), []);
-    assert_eq!(asides.to_be_asked(at(30)), [(id("a"), Known::Missing)], "a removal needs no such read");
-    assert_eq!(asides.to_be_asked(at(31)), []);
+    assert_eq!(asides.ask_about(at(29)), []);
+    assert_eq!(asides.ask_about(at(30)), [(id("a"), Known::Missing)], "a removal needs no such read");
+    assert_eq!(asides.ask_about(at(31)), []);
     asides.put(&id("a"), refused(Known::Missing, Reason::IdentityNotFound), at(31), 0.0);
-    assert_eq!(asides.to_be_asked(at(91)), [(id("a"), Known::Missing)]);
+    assert_eq!(asides.ask_about(at(91)), [(id("a"), Known::Missing)]);
     asides.appeared(&id("a"));
     assert_eq!(asides.not_now(at(91)), BTreeSet::new());
     assert!(!asides.trials(at(91)).again.has(&id("a")), "it goes with whatever else is new");
@@ -114,7 +114,7 @@ fn however_many_wait_their_tries_leave_half_of_the_bucket_to_others() {
 #[test]
 fn nothing_comes_back_at_once_without_the_means_to_write() {
     let mut asides = Asides::default();
-    for (name, _) in [("a", ()), ("b", ())] {
+    for name in ["a", "b"] {
         asides.put(&id(name), refused(Known::Alone, Reason::RequestRejected), at(0), 0.0);
     }
     for _ in 0..6 {

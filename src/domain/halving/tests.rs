@@ -42,7 +42,7 @@ fn search(mut due: Due, culprits: &BTreeSet<IdentityId>) -> Search {
         let sent: Due = due.iter().filter(|(id, _)| turn.ids().contains(*id)).map(|(id, e)| (id.clone(), *e)).collect();
         if sent.keys().any(|id| culprits.contains(id)) {
             let culprit = halving.refused(&sent, false);
-            culprit.iter().for_each(|id| _ = due.remove(id));
+            due.retain(|id, _| Some(id) != culprit.as_ref());
             search.set_aside.extend(culprit);
         } else {
             halving.accepted(&sent, false);

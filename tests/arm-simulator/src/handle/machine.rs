@@ -162,7 +162,9 @@ impl Machine {
     /// Ends the operation that runs on it, now.
     pub fn finish_operation(&self) -> bool {
         let operation = self.look(|machine| machine.operation.clone()).flatten();
-        operation.iter().for_each(|operation| self.shared.world().end_operation(operation));
+        if let Some(operation) = &operation {
+            self.shared.world().end_operation(operation);
+        }
         operation.is_some()
     }
 
