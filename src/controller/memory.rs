@@ -1,4 +1,5 @@
 //! What this process remembers of a target between visits. Losing it costs time, never an identity.
+use super::identities::Watch;
 use lanyard_domain::judge::Memory;
 use lanyard_domain::pace::Class;
 use lanyard_domain::reason::Reason;
@@ -17,6 +18,8 @@ pub struct TargetMemory {
     /// Ids that ARM refused, each with a backoff of its own.
     pub aside: BTreeMap<IdentityId, Aside>,
     pub failures: Failures,
+    /// Entries that look dead.
+    pub watch: Watch,
     /// The first of the 404s in a row that say the target is gone.
     pub gone_since: Option<Moment>,
     /// Additions and removals were refused together: they go apart.

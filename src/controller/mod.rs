@@ -7,6 +7,7 @@ mod error;
 mod events;
 mod finalizers;
 mod gather;
+mod identities;
 mod index;
 mod kubernetes;
 mod memory;

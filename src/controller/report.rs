@@ -151,7 +151,8 @@ fn if_enforced(context: &Context, visit: &Visit, claims: &Complete<Claims>, read
     let managed_by = gather::known_managed_by(context, visit);
     let claims = gather::without_aks(visit, &claims, managed_by.as_deref()).unwrap_or(claims);
     let bounds = bounds(context, visit, context.now());
-    Some(plan(Facts { claims: &claims, record: &visit.record, live, bounds: &bounds }))
+    let facts = Facts { claims: &claims, record: &visit.record, live, bounds: &bounds, identities: &visit.identities };
+    Some(plan(facts))
 }
 
 /// The target is as ready as the least ready of its assignments.
