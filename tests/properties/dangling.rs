@@ -144,6 +144,11 @@ fn what_is_ours_is_taken_off_and_put_on_again_by_two_requests(#[case] shown: Opt
 #[case::undeclared(Story { claims: vec![], ..story("a", None, there("new")) }, "detach (claim withdrawn) id-a")]
 fn an_entry_is_judged_by_two_witnesses(#[case] story: Story, #[case] step: &str) {
     assert_eq!(story.printed(), format!("leave off system\n{step}"));
+    // The second opinion, on the very body that would take it off.
+    let claims = complete(story.claims.clone(), &story.record);
+    let body = r#"{"identity":{"type":"None"}}"#;
+    let verdict = audit(body, Some("1"), &claims, &story.record, &story.live, &story.identities);
+    assert_eq!(verdict.is_ok(), step.starts_with("detach"), "{verdict:?}");
 }
 
 #[test]
