@@ -91,6 +91,10 @@ pub struct UserAssigned {
     /// Present attaches the identity and keeps it there; Absent takes it off, whoever put it there. Removing the entry takes it off only if Lanyard attached it and no other assignment declares it. Default: Present.
     #[serde(default)]
     pub ensure: Ensure,
+
+    /// An identity that was deleted and created again leaves a dead entry on the machine until it is removed and attached again. Lanyard does so for entries that it attached; true has it done whoever put the entry there, and makes it Lanyard's from then on. Means nothing with Absent. Default: false.
+    #[serde(default)]
+    pub repair: bool,
 }
 
 /// Defines an enum of the API with the domain's enum that it stands for.
@@ -222,7 +226,7 @@ pub struct UserAssignedStatus {
     /// ARM resource id of the identity, as it is declared.
     pub resource_id: String,
 
-    /// Present (on the machine), Absent (not on it), Attaching, Detaching (under way), Conflict (another assignment declares the opposite: left as it is), Held (due, but kept waiting: see message), Refused (ARM refused it: see message; tried again), Unmanaged (on the machine and nobody's here) or Unknown (the machine was not read yet).
+    /// Present (on the machine), Absent (not on it), Attaching, Detaching (under way), Conflict (another assignment declares the opposite: left as it is), Held (due, but kept waiting: see message), Dangling (on the machine, but the identity behind it was deleted, or deleted and created again: see message), Refused (ARM refused it: see message; tried again), Unmanaged (on the machine and nobody's here) or Unknown (the machine was not read yet).
     pub state: UserState,
 
     /// Attached: Lanyard put it there. Preexisting: somebody else did, or it is in doubt. Missing when it is not on the machine.

@@ -1,11 +1,12 @@
 //! From an assignment to the claim that it makes.
+use crate::api::assignment::Ensure as EntryEnsure;
 use crate::api::duration::{self, DurationError};
 use crate::api::target::ClaimMode;
 use crate::api::{IdentityAssignment, IdentityAssignmentSpec, RELEASE};
 use crate::domain::claims::{Claim, ClaimKey, Ensure, Holding, Leaving, Mode, Stance};
 use crate::domain::{IdError, IdentityId, TargetId};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 /// Why an assignment that the API server admitted says nothing that can be acted on.
@@ -39,6 +40,7 @@ pub fn claim(object: &IdentityAssignment) -> Result<(TargetId, Claim), SpecError
         key: key(&object.metadata)?,
         generation: object.metadata.generation.unwrap_or_default(),
         user: identities(spec)?,
+        repair: repairs(spec),
         system: spec.system_assigned.into(),
         mode,
         stance: stance(mode),
@@ -94,6 +96,12 @@ fn identities(spec: &IdentityAssignmentSpec) -> Result<BTreeMap<IdentityId, Ensu
     Ok(user)
 }
 
+/// Of entries that parse: [`identities`] refuses the others.
+fn repairs(spec: &IdentityAssignmentSpec) -> BTreeSet<IdentityId> {
+    let asking = spec.user_assigned.iter().filter(|entry| entry.repair && entry.ensure == EntryEnsure::Present);
+    asking.filter_map(|entry| entry.resource_id.parse().ok()).collect()
+}
+
 fn stance(mode: Mode) -> Stance {
     match mode {
         Mode::Enforce => Stance::Enforce,
@@ -145,8 +153,17 @@ mod tests {
         assert_eq!((claim.system, claim.mode, claim.stance), (SystemWish::Unmanaged, Mode::Enforce, Stance::Enforce));
         assert_eq!(claim.deletion_policy, DeletionPolicy::Detach);
         assert_eq!(claim.default_identity_change, DefaultIdentityChange::Warn);
+        assert!(claim.repair.is_empty());
         assert_eq!(claim.leaving, None);
         assert_eq!(drift_interval(&object.spec), Ok(Duration::from_secs(600)));
+    }
+
+    #[test]
+    fn a_repair_is_asked_for_by_entry_and_only_where_it_is_to_be_present() {
+        let entry = |name: &str, ensure: &str| json!({"resourceId": id(name), "ensure": ensure, "repair": true});
+        let user = json!([entry("shop-db", "Present"), entry("legacy", "Absent"), {"resourceId": id("queue")}]);
+        let (_, claim) = claim(&assignment(&json!({ "userAssigned": user }))).expect("a claim");
+        assert_eq!(claim.repair.iter().map(IdentityId::name).collect::<Vec<_>>(), ["shop-db"]);
     }
 
     #[rstest]

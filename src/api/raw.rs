@@ -7,7 +7,7 @@ use crate::domain::{IdentityId, TargetId};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use serde::Deserialize;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// An object that cannot be acted on.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,6 +64,7 @@ fn legible(value: &Value, why: SpecError) -> Result<Unread, Nameless> {
             key,
             generation: value.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default(),
             user: protected(value),
+            repair: BTreeSet::new(),
             system: if on { SystemWish::Enabled } else { SystemWish::Unmanaged },
             mode: Mode::Enforce,
             stance: Stance::Hold(Holding::Unread),

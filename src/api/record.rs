@@ -1,9 +1,10 @@
 //! Between the record as it is stored and the record as the domain knows it.
 use crate::api::target::{
-    AttachedIdentity, AttachedSystem, ClaimMode, IntentBase, TargetClaim, TargetIntent, TargetRecord, UnansweredAttempt,
+    AttachedIdentity, AttachedSystem, ClaimMode, IntentBase, TargetClaim, TargetIntent, TargetRecord, TargetRepair,
+    UnansweredAttempt,
 };
 use crate::domain::claims::{ClaimKey, Mode};
-use crate::domain::record::{Attached, Base, FORMAT_VERSION, Intent, Record, RecordedClaim, Unanswered};
+use crate::domain::record::{Attached, Base, FORMAT_VERSION, Intent, Record, RecordedClaim, Repair, Unanswered};
 use crate::domain::{ETag, IdError, IdentityId, Timestamp, UniqueId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -44,6 +45,7 @@ impl TryFrom<&TargetRecord> for Record {
             }),
             claims: claims(&stored.claims)?,
             intent: stored.intent.as_ref().map(intent),
+            repairs: stored.repairs.iter().map(repair).collect(),
             superseded: stored.superseded.iter().map(base).collect(),
         })
     }
@@ -119,6 +121,7 @@ impl From<&Record> for TargetRecord {
             }),
             claims: record.claims.iter().map(stored_claim).collect(),
             intent: record.intent.as_ref().map(stored_intent),
+            repairs: record.repairs.iter().map(stored_repair).collect(),
             superseded: record.superseded.iter().map(stored_base).collect(),
         }
     }
@@ -166,6 +169,26 @@ fn stored_intent(intent: &Intent) -> TargetIntent {
         writer: intent.writer.clone(),
         unanswered: intent.unanswered.iter().map(stored_unanswered).collect(),
         operation: intent.operation.clone(),
+    }
+}
+
+fn repair(stored: &TargetRepair) -> (IdentityId, Repair) {
+    let repair = Repair {
+        principal_id: stored.principal_id.clone(),
+        rounds: stored.rounds,
+        asked: stored.asked.clone(),
+        awaited: stored.awaited,
+    };
+    (identity(&stored.resource_id), repair)
+}
+
+fn stored_repair((id, repair): (&IdentityId, &Repair)) -> TargetRepair {
+    TargetRepair {
+        resource_id: id.to_string(),
+        principal_id: repair.principal_id.clone(),
+        rounds: repair.rounds,
+        asked: repair.asked.clone(),
+        awaited: repair.awaited,
     }
 }
 
@@ -247,6 +270,10 @@ mod tests {
                 }],
                 operation: "request-1".into(),
             }),
+            repairs: BTreeMap::from([(
+                id("shop-db"),
+                Repair { principal_id: "p1".into(), rounds: 2, asked: "u1".into(), awaited: true },
+            )]),
             superseded: vec![Base { unique_id: Some(UniqueId("vm-1".into())), etag: Some(ETag("\"6\"".into())) }],
         }
     }

@@ -19,6 +19,8 @@ pub enum UserState {
     Conflict,
     /// A change is due, but kept waiting: removals are paced, or the default identity would change.
     Held,
+    /// On the machine, but dead: the identity behind it was deleted, or deleted and created again.
+    Dangling,
     /// ARM refused it, for want of a right or because it does not exist: tried again later.
     Refused,
     /// On the machine, declared by nobody and not attached by Lanyard: never touched.

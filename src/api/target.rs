@@ -144,9 +144,34 @@ pub struct TargetRecord {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub intent: Option<TargetIntent>,
 
+    /// Dead entries that were removed to be attached again, of identities that are still declared.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub repairs: Vec<TargetRepair>,
+
     /// States that the last settled writes replaced, the newest first: an answer of ARM that still shows one of them is old.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub superseded: Vec<IntentBase>,
+}
+
+/// How often a dead entry was removed to be attached again.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetRepair {
+    /// ARM resource id of the identity.
+    pub resource_id: String,
+
+    /// Object id of the service principal that the entry was to get. For another one it is counted anew.
+    pub principal_id: String,
+
+    /// How often so far: after three times only a person's change has it tried again.
+    #[schemars(extend("format" = "int64"))]
+    pub rounds: u32,
+
+    /// Fingerprint of what was asked for when it was last done: generations and lanyard.dev/reconcile-at of those who declare it.
+    pub asked: String,
+
+    /// Whether it is off the machine by Lanyard's hand, and to be attached again.
+    pub awaited: bool,
 }
 
 /// A user-assigned identity that Lanyard attached.

@@ -133,7 +133,8 @@ fn principal(entry: &Value) -> Principal {
 /// ARM promises three words for what has ended; every other word names something that goes on.
 fn provisioning(state: Option<&str>) -> Provisioning {
     match state.unwrap_or("Succeeded").to_ascii_lowercase().as_str() {
-        "succeeded" | "failed" | "canceled" | "cancelled" => Provisioning::Settled,
+        "succeeded" => Provisioning::Succeeded,
+        "failed" | "canceled" | "cancelled" => Provisioning::Failed,
         "deleting" => Provisioning::Deleting,
         _ => Provisioning::Running,
     }

@@ -8,9 +8,9 @@ use crate::api::status::PlannedChange;
 use crate::api::target::LastWrite;
 use crate::arm::{Accepted, ArmError, Operation, PATCH_LEAVES_WITHIN, Progress};
 use lanyard_domain::intend::refused;
-use lanyard_domain::judge::{Outcome, Sent};
+use lanyard_domain::judge::{Note, Outcome, Sent};
 use lanyard_domain::pace::{Class, pause};
-use lanyard_domain::plan::{SystemStep, default_change};
+use lanyard_domain::plan::{Plan, SystemStep, default_change};
 use lanyard_domain::{IdentityId, Live, Patch, Timestamp};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -125,8 +125,22 @@ fn succeeded(visit: &mut Visit, recorded: &Recorded) {
         Some(SystemStep::Disable { principal_id, .. }) => principal_id.clone(),
         _ => None,
     };
-    let default_change = visit.live.as_ref().and_then(|live| default_change(live, &patch));
+    let under_repair = visit.plan.as_ref().map(|plan| plan.under_repair.clone()).unwrap_or_default();
+    let default_change = visit.live.as_ref().and_then(|live| default_change(live, &patch, &under_repair));
+    visit.notes.extend(repaired(visit));
     visit.done.push(Done { patch, lost_principal, default_change });
+}
+
+/// What was just taken off to be put on again.
+fn repaired(visit: &Visit) -> Vec<Note> {
+    let dead = visit.plan.iter().flat_map(Plan::repairs);
+    let note = |id: &IdentityId| {
+        let shown = visit.live.as_ref().and_then(|live| live.user.get(id)?.principal_id.clone());
+        let old = shown.or_else(|| visit.record.attached.get(id)?.principal_id.clone());
+        let new = visit.record.repairs.get(id)?.principal_id.clone();
+        Some(Note::Repairing { id: id.clone(), old: old.filter(|old| *old != new), new })
+    };
+    dead.filter_map(note).collect()
 }
 
 fn last_write(recorded: &Recorded, left: Timestamp, correlation_id: Option<String>, outcome: &str) -> LastWrite {

@@ -1,5 +1,6 @@
 //! What every visit needs: the clients, the watches' state, the budgets, and what is remembered.
 use super::brake::Brake;
+use super::identities::Answers;
 use super::index::Index;
 use super::kubernetes::Kubernetes;
 use super::memory::TargetMemory;
@@ -55,6 +56,8 @@ pub struct Context {
     memories: Mutex<HashMap<TargetKey, TargetMemory>>,
     preconditions: Mutex<HashMap<MachineKind, Precondition>>,
     pub probes: Semaphore,
+    /// What identities said of themselves.
+    pub identities: Answers,
     groups: Mutex<HashMap<String, (Option<String>, Moment)>>,
 }
 
@@ -87,6 +90,7 @@ impl Context {
             memories: Mutex::default(),
             preconditions: Mutex::default(),
             probes: Semaphore::new(PROBES_AT_ONCE),
+            identities: Answers::default(),
             groups: Mutex::default(),
         }
     }

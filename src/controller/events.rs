@@ -210,6 +210,15 @@ pub fn of_note(visit: &Visit, said: &Note) -> News {
                 true,
             )
         }
+        Note::Repairing { id, old, new } => {
+            let void = old.as_ref().map(|old| format!("; role assignments of {old} are void")).unwrap_or_default();
+            let note = format!(
+                "the entry of {} on {machine} was dead, since the identity was deleted and created again: it was removed, and is \
+                 attached again with the principal {new}{void}",
+                id.name()
+            );
+            ("IdentityRepaired", note, true)
+        }
         Note::Adopted { ids } => {
             ("IdentitiesAdopted", format!("{} on {machine} is Lanyard's from now on", names(ids.iter())), false)
         }
@@ -220,7 +229,9 @@ pub fn of_note(visit: &Visit, said: &Note) -> News {
         | Note::PutBack { ids }
         | Note::OpenExpired { ids }
         | Note::Adopted { ids } => Audience::Declaring(ids.clone()),
-        Note::PrincipalChanged { id: Some(id), .. } => Audience::Declaring([id.clone()].into()),
+        Note::PrincipalChanged { id: Some(id), .. } | Note::Repairing { id, .. } => {
+            Audience::Declaring([id.clone()].into())
+        }
         Note::Released { .. } => Audience::Target,
         Note::MachineReplaced { .. } | Note::PrincipalChanged { id: None, .. } => Audience::All,
     };

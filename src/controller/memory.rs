@@ -1,5 +1,6 @@
 //! What this process remembers of a target between visits. Losing it costs time, never an identity.
 use super::aside::Asides;
+use super::identities::Watch;
 use lanyard_domain::Moment;
 use lanyard_domain::judge::Memory;
 use lanyard_domain::pace::Class;
@@ -16,6 +17,8 @@ pub struct TargetMemory {
     /// Ids that ARM refused, each with a backoff of its own.
     pub asides: Asides,
     pub failures: Failures,
+    /// Entries that look dead.
+    pub watch: Watch,
     /// The first of the 404s in a row that say the target is gone.
     pub gone_since: Option<Moment>,
     /// Races lost in a row: somebody else's write came between our read and our write.

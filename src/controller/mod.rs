@@ -8,6 +8,7 @@ mod error;
 mod events;
 mod finalizers;
 mod gather;
+mod identities;
 mod index;
 mod kubernetes;
 mod memory;

@@ -7,7 +7,7 @@ use super::error::VisitError;
 use super::queue::{TargetKey, Urgency};
 use super::record::record;
 use super::visit::Visit;
-use super::{gather, refusal, report};
+use super::{gather, identities, refusal, report};
 use crate::api::ADOPT;
 use crate::arm::Precondition;
 use lanyard_domain::audit::audit;
@@ -132,6 +132,11 @@ async fn decide(
 ) -> Result<Option<(Complete<Claims>, Plan, Patch)>, VisitError> {
     let mut claims = gather::without_aks(visit, &claims, None).unwrap_or(claims);
     adopt_if_asked(context, visit, &claims);
+    identities::begin(visit);
+    if draw(context, visit, &claims).patch.is_none() {
+        // Never in the way of a change: whoever is dead has been so for a while.
+        identities::look(context, visit, &claims).await;
+    }
     if draw(context, visit, &claims).patch.is_some() {
         let managed_by = gather::group_managed_by(context, visit).await?;
         claims = gather::without_aks(visit, &claims, managed_by.as_deref()).unwrap_or(claims);
@@ -146,6 +151,8 @@ async fn decide(
             // A PATCH of nothing was accepted: what was read before it is not fresh any more.
             visit.live = Some(gather::live(context, visit).await?);
             judge_record(context, visit)?;
+            identities::begin(visit);
+            identities::look(context, visit, &claims).await;
         }
         drawn = draw(context, visit, &claims);
     }
@@ -174,7 +181,9 @@ async fn probe(context: &Context, visit: &Visit) -> Result<Option<Precondition>,
 fn draw(context: &Context, visit: &Visit, claims: &Complete<Claims>) -> Plan {
     let bounds = bounds(context, visit, context.now());
     match &visit.live {
-        Some(live) => plan(Facts { claims, record: &visit.record, live, bounds: &bounds }),
+        Some(live) => {
+            plan(Facts { claims, record: &visit.record, live, bounds: &bounds, identities: &visit.identities })
+        }
         None => Plan::nothing(),
     }
 }
@@ -210,6 +219,6 @@ fn adopt_if_asked(context: &Context, visit: &mut Visit, claims: &Complete<Claims
 fn may_leave(context: &Context, visit: &Visit, claims: &Complete<Claims>, patch: &Patch) -> Result<bool, VisitError> {
     let Some(live) = &visit.live else { return Err(VisitError::Waiting(Waiting::StaleRead)) };
     let if_match = patch.if_match.as_ref().map(|etag| etag.0.as_str());
-    audit(&patch.body().to_string(), if_match, claims, &visit.record, live)?;
+    audit(&patch.body().to_string(), if_match, claims, &visit.record, live, &visit.identities)?;
     Ok(patch.removals() == 0 || context.brake.spend(patch.removals()))
 }

@@ -1,10 +1,12 @@
 //! Step 3, record: what is about to be done is written before it is done.
 use super::context::Context;
 use super::error::{RecordTrouble, VisitError};
+use super::identities::wishes;
 use super::kubernetes::KubeError;
 use super::queue::TargetKey;
 use super::visit::Visit;
 use crate::api::{IdentityTarget, TargetRecord};
+use lanyard_domain::dangling::begun;
 use lanyard_domain::evidence::intent_still_good;
 use lanyard_domain::intend::{Attempt, intend};
 use lanyard_domain::target_name::target_name;
@@ -48,6 +50,7 @@ pub async fn record(
     let request_id = uuid::Uuid::new_v4().to_string();
     let attempt = Attempt { writer: &context.writer, operation: &request_id };
     let intended = intend(&visit.record, claims, &plan.base, &patch, attempt);
+    let intended = begun(intended, plan, &visit.identities, &wishes(visit));
     // The age counts from before the write: its answer may have been on its way for long.
     let written = context.now();
     write(context, visit, &intended, None).await?;

@@ -154,7 +154,8 @@ fn if_enforced(context: &Context, visit: &Visit, claims: &Complete<Claims>, read
     let claims = gather::without_aks(visit, &claims, managed_by.as_deref()).unwrap_or(claims);
     // What others of the target are being tried for is not this object's part.
     let bounds = Bounds { trials: Trials::default(), ..bounds(context, visit, context.now()) };
-    Some(plan(Facts { claims: &claims, record: &visit.record, live, bounds: &bounds }))
+    let facts = Facts { claims: &claims, record: &visit.record, live, bounds: &bounds, identities: &visit.identities };
+    Some(plan(facts))
 }
 
 /// The target is as ready as the least ready of its assignments.

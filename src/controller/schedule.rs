@@ -7,8 +7,9 @@ use super::visit::Visit;
 use crate::api::claim::drift_interval;
 use crate::arm::{ArmError, chain};
 use lanyard_domain::Plan;
+use lanyard_domain::dangling::Stays;
 use lanyard_domain::pace::{Class, pause};
-use lanyard_domain::plan::Hold;
+use lanyard_domain::plan::{Hold, Step};
 use lanyard_domain::reason::Reason;
 use lanyard_domain::verdict::Trouble;
 use std::time::Duration;
@@ -19,6 +20,9 @@ const BLINK: Duration = Duration::from_secs(2);
 
 /// How often a machine is looked at that has no assignment to say so.
 const DRIFT: Duration = Duration::from_secs(600);
+
+/// How often an identity is looked for that is not there.
+const DEAD_LOOK: Duration = Duration::from_secs(3 * 60);
 
 /// How often a request of unknown outcome is looked for, while it may still arrive.
 const OPEN_LOOK: Duration = Duration::from_secs(30);
@@ -102,7 +106,20 @@ fn held_until(context: &Context, visit: &Visit) -> Option<Duration> {
     let refused = holds.iter().any(|hold| matches!(hold, Hold::SetAside | Hold::Suspected));
     let aside = refused.then(|| visit.memory.asides.next_try(context.now())).flatten();
     let more = holds.contains(&Hold::NextRequest).then_some(Duration::ZERO);
-    turn.into_iter().chain(aside).chain(more).min()
+    turn.into_iter().chain(aside).chain(more).chain(dead_until(visit)).min()
+}
+
+/// A dead entry that is not confirmed yet, or whose identity may come back. Those of who only observes are not in the plan.
+fn dead_until(visit: &Visit) -> Option<Duration> {
+    let stays = visit.plan.iter().flat_map(|plan| plan.steps.values()).filter_map(|step| match step {
+        Step::Dangling(dead) => Some(dead.stays),
+        _ => None,
+    });
+    let may_change = |stays: Stays| match stays {
+        Stays::Confirming | Stays::Deleted | Stays::Hidden => Some(DEAD_LOOK),
+        Stays::NotAsked | Stays::TriedInVain => None,
+    };
+    stays.filter_map(may_change).chain(visit.memory.watch.confirmed_in).min()
 }
 
 /// A number from 0 to 1, so that many targets do not come back together.

@@ -10,6 +10,7 @@ use crate::api::{IdentityAssignmentStatus, IdentityTargetStatus};
 use jiff::Timestamp as Wall;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use lanyard_domain::claims::Ensure;
+use lanyard_domain::dangling::Stays;
 use lanyard_domain::patch::Edit;
 use lanyard_domain::plan::{Hold, Step, SystemStep};
 use lanyard_domain::reason::Reason;
@@ -117,7 +118,7 @@ pub fn assignment(
         conditions,
         target: Some(target(visit, Some(live))),
         system_assigned: Some(system(visit, live, &plan.system)),
-        user_assigned: claim.user.keys().map(|id| user(visit, id, live, plan, view.troubles)).collect(),
+        user_assigned: claim.user.keys().map(|id| user(visit, id, live, view.step(plan, id), view.troubles)).collect(),
         unmanaged: Some(unmanaged(plan)),
         plan: view
             .if_enforced
@@ -125,7 +126,7 @@ pub fn assignment(
             .patch
             .as_ref()
             .map(|patch| part(claim, planned(patch), view.if_enforced.is_some())),
-        summary: Some(summary(visit, claim, Some(live))),
+        summary: Some(summary(visit, claim, Some((live, plan)))),
     }
 }
 
@@ -136,6 +137,16 @@ pub struct View<'a> {
     pub plan: Option<&'a Plan>,
     pub if_enforced: Option<&'a Plan>,
     pub troubles: &'a BTreeMap<IdentityId, Trouble>,
+}
+
+impl View<'_> {
+    /// What is done about an id, or what would have to be told if the assignment did not only observe.
+    fn step<'a>(&'a self, plan: &'a Plan, id: &IdentityId) -> &'a Step {
+        match (plan.step(id), self.if_enforced.map(|plan| plan.step(id))) {
+            (Step::Protect, Some(dead @ Step::Dangling(_))) => dead,
+            (step, _) => step,
+        }
+    }
 }
 
 /// The status of an object that cannot be read, as far as one can be given.
@@ -183,7 +194,8 @@ fn system(visit: &Visit, live: &Live, step: &SystemStep) -> SystemAssignedStatus
 fn state(id: &IdentityId, live: &Live, step: &Step) -> UserState {
     match step {
         Step::Attach { .. } => UserState::Attaching,
-        Step::Keep(_) => UserState::Present,
+        Step::Dangling(dead) if dead.stays != Stays::Confirming => UserState::Dangling,
+        Step::Keep(_) | Step::Dangling(_) => UserState::Present,
         Step::Detach(_) => UserState::Detaching,
         Step::Spare => UserState::Unmanaged,
         Step::Disputed { .. } => UserState::Conflict,
@@ -198,15 +210,15 @@ fn user(
     visit: &Visit,
     id: &IdentityId,
     live: &Live,
-    plan: &Plan,
+    step: &Step,
     troubles: &BTreeMap<IdentityId, Trouble>,
 ) -> UserAssignedStatus {
-    let step = plan.step(id);
     let principal = live.user.get(id);
     let message = match step {
         Step::Held { why: Hold::SetAside, .. } => troubles.get(id).map(|trouble| trouble.message.clone()),
         Step::Held { edit: Edit::Attach, why } => Some(format!("not attached yet: {why}")),
         Step::Held { edit: Edit::Detach, why } => Some(format!("not removed yet: {why}")),
+        Step::Dangling(dead) => (dead.stays != Stays::Confirming).then(|| dead.to_string()),
         Step::Attach { .. }
         | Step::Keep(_)
         | Step::Detach(_)
@@ -239,12 +251,20 @@ fn part(claim: &Claim, change: PlannedChange, whole: bool) -> PlannedChange {
     }
 }
 
-fn summary(visit: &Visit, claim: &Claim, live: Option<&Live>) -> AssignmentSummary {
+/// A dead entry is there, and not as declared.
+fn summary(visit: &Visit, claim: &Claim, seen: Option<(&Live, &Plan)>) -> AssignmentSummary {
     let as_declared =
-        |(id, ensure): &(&IdentityId, &Ensure)| live.is_some_and(|live| live.has(id) == (**ensure == Ensure::Present));
+        |(id, ensure): &(&IdentityId, &Ensure)| seen.is_some_and(|(live, plan)| is_so(live, plan, id, **ensure));
     AssignmentSummary {
         machine: visit.target.name().into(),
         user: format!("{}/{}", claim.user.iter().filter(as_declared).count(), claim.user.len()),
+    }
+}
+
+fn is_so(live: &Live, plan: &Plan, id: &IdentityId, ensure: Ensure) -> bool {
+    match ensure {
+        Ensure::Present => live.has(id) && state(id, live, plan.step(id)) != UserState::Dangling,
+        Ensure::Absent => !live.has(id),
     }
 }
 

@@ -9,7 +9,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use lanyard_domain::judge::Note;
 use lanyard_domain::plan::DefaultChange;
-use lanyard_domain::{Claims, Complete, Fresh, Live, Moment, Patch, Plan, Record};
+use lanyard_domain::{Claims, Complete, Fresh, Identities, Live, Moment, Patch, Plan, Record};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use tokio::sync::OwnedSemaphorePermit;
@@ -39,6 +39,8 @@ pub struct Visit {
     pub record: Record,
     pub claims: Option<Complete<Claims>>,
     pub live: Option<Fresh<Live>>,
+    /// What identities on it said of themselves, asked after it was read.
+    pub identities: Identities,
     pub plan: Option<Plan>,
     pub notes: Vec<Note>,
     pub done: Vec<Done>,
@@ -69,6 +71,7 @@ impl Visit {
             finalized: BTreeSet::new(),
             claims: None,
             live: None,
+            identities: Identities::default(),
             plan: None,
             notes: Vec::new(),
             done: Vec::new(),

@@ -3,8 +3,9 @@
 //! Written from promise 1 alone and without a line of the planner: it plays ARM's part on the very bytes that would leave,
 //! and asks of every identity that would be lost whether somebody said so by name or the record allows it.
 use crate::claims::{Claims, Ensure, Leaving, Stance, SystemWish};
+use crate::dangling::{Identities, Own};
 use crate::evidence::Complete;
-use crate::live::Live;
+use crate::live::{Live, Provisioning};
 use crate::record::Record;
 use serde_json::Value;
 use std::collections::BTreeSet;
@@ -16,7 +17,7 @@ pub enum Refusal {
     WrongETag { sent: Option<String>, planned: Option<String> },
     #[error("the body is not an identity change: {0}")]
     NotAnIdentityChange(String),
-    #[error("it would drop {0}, which is neither ours and unclaimed nor declared Absent")]
+    #[error("it would drop {0}, which is neither ours and unclaimed, nor declared Absent, nor dead and to be repaired")]
     DropsUserIdentity(String),
     #[error("it would switch off the system-assigned identity, which nobody declares Disabled without dispute")]
     DropsSystemIdentity,
@@ -32,6 +33,7 @@ pub fn audit(
     claims: &Complete<Claims>,
     record: &Record,
     live: &Live,
+    identities: &Identities,
 ) -> Result<(), Refusal> {
     let planned = live.etag.as_ref().map(|etag| etag.0.clone());
     if if_match != planned.as_deref() {
@@ -43,7 +45,7 @@ pub fn audit(
     }
     let lost = live.user.keys().filter(|id| !after.user.contains(id.folded()));
     for id in lost {
-        if !may_remove(id.folded(), claims, record) {
+        if !may_remove(id.folded(), claims, record) && !may_repair(id.folded(), claims, record, live, identities) {
             return Err(Refusal::DropsUserIdentity(id.to_string()));
         }
     }
@@ -108,6 +110,31 @@ fn may_remove(folded: &str, claims: &Complete<Claims>, record: &Record) -> bool 
     }
     let attached = record.attached.keys().any(|id| id.folded() == folded);
     refused || (attached && !retained(folded, claims, record))
+}
+
+/// How often one identity's entry may be taken off for the sake of one principal.
+const REPAIRS: u32 = 3;
+
+/// Declared present by a claim in force and disputed by none; ours, or its repair asked for by such a claim; and dead by
+/// two witnesses: a machine at rest whose last operation succeeded, and the identity itself, which has another principal.
+fn may_repair(folded: &str, claims: &Complete<Claims>, record: &Record, live: &Live, identities: &Identities) -> bool {
+    let Some((id, shown)) = live.user.iter().find(|(id, _)| id.folded() == folded) else { return false };
+    let Some(Own::There(own)) = identities.own(id) else { return false };
+    let (mut wanted, mut asked) = (false, record.attached.contains_key(id));
+    for claim in claims.iter().filter(|claim| claim.leaving.is_none() && claim.stance == Stance::Enforce) {
+        match claim.user.get(id) {
+            Some(Ensure::Absent) => return false,
+            Some(Ensure::Present) => {
+                wanted = true;
+                asked |= claim.repair.contains(id);
+            }
+            None => {}
+        }
+    }
+    let alive = shown.principal_id.as_ref().is_some_and(|shown| shown.eq_ignore_ascii_case(own));
+    let done = record.repairs.get(id).filter(|repair| repair.principal_id == *own).map_or(0, |repair| repair.rounds);
+    let settled = live.provisioning == Provisioning::Succeeded && !identities.is_settling(id);
+    wanted && asked && settled && !alive && done < REPAIRS
 }
 
 /// An assignment that leaves without a write declared it.

@@ -106,6 +106,8 @@ pub struct Claim {
     /// The version of the object's spec: grows with every change of it.
     pub generation: i64,
     pub user: BTreeMap<IdentityId, Ensure>,
+    /// The ids whose dead entries are to be taken off and put on again, whoever put them there.
+    pub repair: BTreeSet<IdentityId>,
     pub system: SystemWish,
     pub mode: Mode,
     pub stance: Stance,
@@ -167,6 +169,13 @@ impl Claims {
     #[must_use]
     pub fn present(&self) -> BTreeSet<&IdentityId> {
         self.staying().flat_map(Claim::present).collect()
+    }
+
+    /// Whether a claim in force declares this id present and asks for the repair of its entry.
+    #[must_use]
+    pub fn asks_for_repair(&self, id: &IdentityId) -> bool {
+        let asks = |claim: &Claim| claim.repair.contains(id) && claim.user.get(id) == Some(&Ensure::Present);
+        self.iter().any(|claim| claim.enforces() && asks(claim))
     }
 
     /// These claims with one of them replaced.

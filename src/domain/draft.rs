@@ -13,6 +13,7 @@ pub(crate) struct Draft<'a> {
     pub live: &'a Live,
     pub system: SystemStep,
     pub steps: BTreeMap<IdentityId, Step>,
+    pub under_repair: BTreeSet<IdentityId>,
 }
 
 impl Draft<'_> {
@@ -20,9 +21,13 @@ impl Draft<'_> {
         match step {
             Step::Attach { .. } => Some(Edit::Attach),
             Step::Detach(_) => Some(Edit::Detach),
-            Step::Keep(_) | Step::Spare | Step::Protect | Step::Disputed { .. } | Step::Held { .. } | Step::Nothing => {
-                None
-            }
+            Step::Keep(_)
+            | Step::Dangling(_)
+            | Step::Spare
+            | Step::Protect
+            | Step::Disputed { .. }
+            | Step::Held { .. }
+            | Step::Nothing => None,
         }
     }
 
@@ -85,8 +90,8 @@ impl Draft<'_> {
 
     /// A change away from nobody breaks nothing: such callers got an error before.
     pub fn default_change(&self) -> Option<DefaultChange> {
-        let before = DefaultIdentity::of(self.live.system.is_some(), self.live.user.keys());
-        let after = DefaultIdentity::of(self.system_after(), self.user_after());
+        let before = DefaultIdentity::with(self.live.system.is_some(), self.live.user.keys(), &self.under_repair);
+        let after = DefaultIdentity::with(self.system_after(), self.user_after(), &self.under_repair);
         (before != after && before != DefaultIdentity::Nobody).then_some(DefaultChange { before, after })
     }
 

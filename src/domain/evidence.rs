@@ -185,6 +185,7 @@ fn stands_as_recorded(recorded: &RecordedClaim) -> Claim {
         key: recorded.key.clone(),
         generation: recorded.generation,
         user: recorded.present.iter().map(|id| (id.clone(), Ensure::Present)).collect(),
+        repair: BTreeSet::new(),
         system: if recorded.system_enabled { SystemWish::Enabled } else { SystemWish::Unmanaged },
         mode: recorded.mode,
         stance: Stance::Hold(Holding::Unread),

@@ -1,5 +1,6 @@
 //! A plan in words: one line a step. Status, Events and the command line render it; tests compare it.
 use crate::claims::ClaimKey;
+use crate::dangling::Stays;
 use crate::patch::Edit;
 use crate::plan::{Hold, Plan, Step, SystemStep, Why};
 use crate::record::Origin;
@@ -40,6 +41,8 @@ fn describe(step: &Step) -> String {
         Step::Keep(Origin::Preexisting) => "keep preexisting".into(),
         Step::Detach(Why::DeclaredAbsent) => "detach (declared Absent)".into(),
         Step::Detach(Why::ClaimWithdrawn) => "detach (claim withdrawn)".into(),
+        Step::Detach(Why::Dangling) => "detach (dangling, to be attached again)".into(),
+        Step::Dangling(dead) => format!("dangling ({})", stays(dead.stays)),
         Step::Spare => "spare".into(),
         Step::Protect => "protect".into(),
         Step::Disputed { present, absent } => {
@@ -48,6 +51,16 @@ fn describe(step: &Step) -> String {
         Step::Held { edit: Edit::Attach, why } => format!("hold back attaching ({why})"),
         Step::Held { edit: Edit::Detach, why } => format!("hold back detaching ({why})"),
         Step::Nothing => "nothing for".into(),
+    }
+}
+
+fn stays(stays: Stays) -> &'static str {
+    match stays {
+        Stays::Confirming => "looked at again first",
+        Stays::Deleted => "the identity was deleted",
+        Stays::Hidden => "the identity cannot be looked at",
+        Stays::NotAsked => "not ours, and no repair is asked for",
+        Stays::TriedInVain => "repaired in vain",
     }
 }
 

@@ -36,11 +36,24 @@ pub fn intend(record: &Record, claims: &Complete<Claims>, base: &Base, patch: &P
 /// The record when there is nothing to send: settled, with the claims as acted on.
 #[must_use]
 pub fn conclude(record: &Record, claims: &Complete<Claims>) -> Record {
-    Record { claims: recorded_claims(record, claims), ..record.clone() }
+    let declared = claims.present();
+    let mut repairs = record.repairs.clone();
+    repairs.retain(|id, _| declared.contains(id));
+    Record { claims: recorded_claims(record, claims), repairs, ..record.clone() }
 }
 
 /// The record after a definite refusal: void, unless an earlier attempt may still arrive.
 #[must_use]
 pub fn refused(record: &Record) -> Record {
-    Record { intent: record.intent.clone().and_then(Intent::without_latest), ..record.clone() }
+    let mut record = record.clone();
+    let refused = record.intent.take();
+    record.intent = refused.clone().and_then(Intent::without_latest);
+    // A round of repair that certainly did not happen is not counted.
+    for id in refused.iter().filter(|_| record.intent.is_none()).flat_map(|intent| &intent.remove) {
+        if let Some(repair) = record.repairs.get_mut(id).filter(|repair| repair.awaited) {
+            repair.rounds = repair.rounds.saturating_sub(1);
+            repair.awaited = false;
+        }
+    }
+    record
 }

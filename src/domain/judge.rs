@@ -116,6 +116,8 @@ pub enum Note {
     OpenExpired { ids: BTreeSet<IdentityId> },
     /// The identity behind an id is another one now: role assignments of the old principal are void.
     PrincipalChanged { id: Option<IdentityId>, old: String, new: String },
+    /// The dead entry of an identity was taken off, to be put on again with the principal that it has now.
+    Repairing { id: IdentityId, old: Option<String>, new: String },
     /// Declared and present identities were taken over at an administrator's word.
     Adopted { ids: BTreeSet<IdentityId> },
 }
@@ -149,7 +151,7 @@ pub fn judge(record: &Record, live: &Fresh<Live>, memory: &mut Memory, by: Judge
     match live.provisioning {
         Provisioning::Running => return Judgement::Wait(Waiting::Running),
         Provisioning::Deleting => return Judgement::Wait(Waiting::Deleting),
-        Provisioning::Settled => {}
+        Provisioning::Succeeded | Provisioning::Failed => {}
     }
     match &record.unique_id {
         Some(old) if old != unique_id => {

@@ -14,6 +14,7 @@
 pub mod aks;
 pub mod audit;
 pub mod claims;
+pub mod dangling;
 pub mod depart;
 mod draft;
 pub mod evidence;
@@ -35,6 +36,7 @@ pub mod verdict;
 mod wishes;
 
 pub use claims::{Claim, ClaimKey, Claims, DeletionPolicy, Ensure, Leaving, Mode, Stance, SystemWish};
+pub use dangling::{Identities, Own};
 pub use evidence::{Complete, Fresh};
 pub use ids::{IdError, IdentityId, MachineKind, TargetId};
 pub use live::{ETag, Live, Orchestration, Principal, SystemIdentity, UniqueId};

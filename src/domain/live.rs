@@ -1,6 +1,6 @@
 //! A target's identities as ARM told them.
 use crate::ids::IdentityId;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Opaque: never parsed, never made by us.
@@ -42,9 +42,11 @@ pub struct SystemIdentity {
 /// Whether an operation runs on the machine.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum Provisioning {
-    /// `Succeeded`, `Failed`, `Canceled` or anything else that has ended.
+    /// None does, and the last one succeeded.
     #[default]
-    Settled,
+    Succeeded,
+    /// None does, and the last one failed or was cancelled: entries may be blank for that.
+    Failed,
     /// `Creating`, `Updating` and the like.
     Running,
     /// `Deleting`: as good as gone.
@@ -86,7 +88,7 @@ impl Live {
     pub fn is_updating(&self) -> bool {
         match self.provisioning {
             Provisioning::Running | Provisioning::Deleting => true,
-            Provisioning::Settled => false,
+            Provisioning::Succeeded | Provisioning::Failed => false,
         }
     }
 }
@@ -108,6 +110,17 @@ impl DefaultIdentity {
             (false, Some(only), None) => Self::User(only.clone()),
             (false, _, _) => Self::Nobody,
         }
+    }
+
+    /// The same, with identities that are away for a moment only.
+    #[must_use]
+    pub fn with<'a>(
+        system: bool,
+        user: impl Iterator<Item = &'a IdentityId>,
+        under_repair: &'a BTreeSet<IdentityId>,
+    ) -> Self {
+        let all: BTreeSet<&IdentityId> = user.chain(under_repair).collect();
+        Self::of(system, all.into_iter())
     }
 }
 

@@ -1,5 +1,6 @@
 //! The plan: for every identity a step and a reason, and the one PATCH that follows from them.
 use crate::claims::{ClaimKey, Claims};
+use crate::dangling::{self, Dead, Identities};
 use crate::draft::Draft;
 use crate::evidence::{Complete, Fresh};
 use crate::halving::{Again, Halving};
@@ -17,6 +18,8 @@ pub struct Facts<'a> {
     pub record: &'a Record,
     pub live: &'a Fresh<Live>,
     pub bounds: &'a Bounds,
+    /// What the identities say of themselves, where they were asked.
+    pub identities: &'a Identities,
 }
 
 /// What limits a plan beyond wishes and state.
@@ -68,6 +71,8 @@ pub enum Step {
     },
     Keep(Origin),
     Detach(Why),
+    /// Declared and there, but dead, and left so: people are told.
+    Dangling(Dead),
     /// Neither declared nor attached by us.
     Spare,
     /// Declared by claims that ask for nothing.
@@ -89,6 +94,8 @@ pub enum Step {
 pub enum Why {
     DeclaredAbsent,
     ClaimWithdrawn,
+    /// Its entry is dead: it goes, to be put on again by the next request.
+    Dangling,
 }
 
 /// Why something that is due is not done now.
@@ -153,6 +160,8 @@ pub struct Plan {
     pub steps: BTreeMap<IdentityId, Step>,
     /// Callers on the machine that name no identity get another answer after this plan, or would after what is held.
     pub default_change: Option<DefaultChange>,
+    /// Ids that are off the machine, or about to be, only to be put on again.
+    pub under_repair: BTreeSet<IdentityId>,
     pub patch: Option<Patch>,
 }
 
@@ -161,8 +170,9 @@ pub const MAX_IDENTITIES_IN_REQUEST: usize = 150;
 
 /// What to do about one target. Total and deterministic.
 pub fn plan(facts: Facts<'_>) -> Plan {
-    let mut draft =
-        Draft { live: facts.live, system: system_step(system_wish(facts.claims), facts), steps: user_steps(facts) };
+    let (system, steps) = (system_step(system_wish(facts.claims), facts), user_steps(facts));
+    let under_repair = dangling::under_repair(&steps, facts.record);
+    let mut draft = Draft { live: facts.live, system, steps, under_repair };
     draft.set_aside(&facts.bounds.set_aside);
     let default_change = draft.default_change();
     if default_change.is_some() {
@@ -178,6 +188,7 @@ pub fn plan(facts: Facts<'_>) -> Plan {
         system: draft.system,
         steps: draft.steps,
         default_change,
+        under_repair: draft.under_repair,
     }
 }
 
@@ -201,16 +212,16 @@ fn user_steps(facts: Facts<'_>) -> BTreeMap<IdentityId, Step> {
     let mut steps = BTreeMap::new();
     for id in facts.live.user.keys() {
         let wish = wishes.remove(id).unwrap_or(Wish::Unclaimed);
-        steps.insert(id.clone(), present_step(wish, facts.record.origin(id)));
+        steps.insert(id.clone(), present_step(id, wish, facts));
     }
     steps.extend(wishes.into_iter().map(|(id, wish)| (id, absent_step(wish))));
     steps
 }
 
-fn present_step(wish: Wish, origin: Origin) -> Step {
-    match (wish, origin) {
+fn present_step(id: &IdentityId, wish: Wish, facts: Facts<'_>) -> Step {
+    match (wish, facts.record.origin(id)) {
         (Wish::Disputed { present, absent }, _) => Step::Disputed { present, absent },
-        (Wish::Present(_), origin) => Step::Keep(origin),
+        (Wish::Present(_), origin) => dangling::step(id, origin, facts),
         (Wish::Absent(_), _) => Step::Detach(Why::DeclaredAbsent),
         (Wish::Protected, _) => Step::Protect,
         (Wish::Unclaimed, Origin::Attached) => Step::Detach(Why::ClaimWithdrawn),
@@ -226,14 +237,14 @@ fn absent_step(wish: Wish) -> Step {
     }
 }
 
-/// How this very change alters what callers on the machine get that name no identity.
+/// How this very change alters what callers on the machine get that name no identity. What is under repair counts as there.
 #[must_use]
-pub fn default_change(live: &Live, patch: &Patch) -> Option<DefaultChange> {
+pub fn default_change(live: &Live, patch: &Patch, under_repair: &BTreeSet<IdentityId>) -> Option<DefaultChange> {
     let removed = patch.removed_set();
     let user = live.user.keys().filter(|id| !removed.contains(*id)).chain(patch.added());
     let system = patch.system.map_or(live.system.is_some(), |switch| switch == Switch::On);
-    let before = DefaultIdentity::of(live.system.is_some(), live.user.keys());
-    let after = DefaultIdentity::of(system, user);
+    let before = DefaultIdentity::with(live.system.is_some(), live.user.keys(), under_repair);
+    let after = DefaultIdentity::with(system, user, under_repair);
     (before != after && before != DefaultIdentity::Nobody).then_some(DefaultChange { before, after })
 }
 
@@ -245,6 +256,7 @@ impl Plan {
             system: SystemStep::Leave { on: false },
             steps: BTreeMap::new(),
             default_change: None,
+            under_repair: BTreeSet::new(),
             patch: None,
         }
     }
@@ -253,6 +265,11 @@ impl Plan {
     #[must_use]
     pub fn unmanaged(&self) -> usize {
         self.steps.values().filter(|step| **step == Step::Spare).count()
+    }
+
+    /// The ids whose dead entries it takes off, to be put on again.
+    pub fn repairs(&self) -> impl Iterator<Item = &IdentityId> {
+        self.steps.iter().filter(|(_, step)| **step == Step::Detach(Why::Dangling)).map(|(id, _)| id)
     }
 
     #[must_use]

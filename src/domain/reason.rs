@@ -28,6 +28,8 @@ pub enum Reason {
     DefaultIdentityChange,
     EndpointUnguarded,
     InvalidSpec,
+    // Seen on the machine.
+    IdentityDangling,
     // Said by ARM about rights, locks and rules.
     AuthorizationFailed,
     AssignRefused,
@@ -105,6 +107,7 @@ impl Reason {
             | Self::DefaultIdentityChange
             | Self::EndpointUnguarded
             | Self::InvalidSpec
+            | Self::IdentityDangling
             | Self::ScopeLocked
             | Self::PolicyDenied
             | Self::DenyAssignment

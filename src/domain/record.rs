@@ -92,6 +92,18 @@ impl Intent {
     }
 }
 
+/// How often the dead entry of one identity was taken off to be put on again.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Repair {
+    /// The principal that it was to get: for another one it is counted anew.
+    pub principal_id: String,
+    pub rounds: u32,
+    /// What people asked for meanwhile, as a fingerprint: when they ask anew, it is counted anew.
+    pub asked: String,
+    /// Off the machine by our hand, and not seen there again yet.
+    pub awaited: bool,
+}
+
 /// The record of one target, kept in its `IdentityTarget`.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Record {
@@ -102,6 +114,8 @@ pub struct Record {
     pub system: Option<Attached>,
     pub claims: Vec<RecordedClaim>,
     pub intent: Option<Intent>,
+    /// Repairs of dead entries, of ids that are still declared.
+    pub repairs: BTreeMap<IdentityId, Repair>,
     /// The states that our last settled writes replaced, the newest first, and a machine that another one replaced
     /// (then without an ETag): a read that still shows one of them is old.
     pub superseded: Vec<Base>,
@@ -126,6 +140,7 @@ impl Record {
             system: None,
             claims: Vec::new(),
             intent: None,
+            repairs: BTreeMap::new(),
             superseded: Vec::new(),
         }
     }
@@ -143,6 +158,13 @@ impl Record {
     #[must_use]
     pub fn recorded_claim(&self, uid: &str) -> Option<&RecordedClaim> {
         self.claims.iter().find(|claim| claim.key.uid == uid)
+    }
+
+    /// Rounds of repair so far that were to give the entry this principal.
+    #[must_use]
+    pub fn rounds_of_repair(&self, id: &IdentityId, principal_id: &str) -> u32 {
+        let same = self.repairs.get(id).filter(|repair| repair.principal_id == principal_id);
+        same.map_or(0, |repair| repair.rounds)
     }
 
     /// Remembers a state that is no more, and forgets the oldest.

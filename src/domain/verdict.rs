@@ -1,5 +1,6 @@
 //! What one assignment is told: ready or not, for which reason, and in which words.
 use crate::claims::{Claim, ClaimKey, Ensure, Holding, Mode, Stance, SystemWish};
+use crate::dangling::Stays;
 use crate::ids::IdentityId;
 use crate::patch::Edit;
 use crate::plan::{Hold, Plan, Step, SystemStep};
@@ -159,6 +160,9 @@ fn names(case: Case<'_>, id: &IdentityId) -> bool {
 }
 
 fn observed(case: Case<'_>) -> Verdict {
+    if let Some((reason, message, lasting)) = case.if_enforced.and_then(|plan| dangling(case, plan)) {
+        return Verdict::of(reason, message, lasting);
+    }
     match case.if_enforced.and_then(|plan| plan.patch.as_ref()) {
         None => Verdict::as_declared(),
         Some(patch) => {
@@ -184,6 +188,7 @@ fn obstacle(case: Case<'_>, plan: &Plan) -> Option<Obstacle> {
         .or_else(|| aks(case))
         .or_else(|| flexible(case, plan))
         .or_else(|| aside(case, plan))
+        .or_else(|| dangling(case, plan))
         .or_else(|| held(case, plan))
 }
 
@@ -252,6 +257,22 @@ fn aside(case: Case<'_>, plan: &Plan) -> Option<Obstacle> {
         n => format!(" (and {} more)", n - 1),
     };
     Some((gravest.reason, format!("{}{more}", gravest.message), gravest.lasting))
+}
+
+/// A dead entry is not as declared, though it is there. One that is not confirmed yet takes nobody's `Ready` away.
+fn dangling(case: Case<'_>, plan: &Plan) -> Option<Obstacle> {
+    let staying = case.claim.leaving.is_none();
+    let mine = case.claim.present().filter(|_| staying).filter_map(|id| match plan.step(id) {
+        Step::Dangling(dead) => Some((id, dead)),
+        _ => None,
+    });
+    let (young, told): (Vec<_>, Vec<_>) = mine.partition(|(_, dead)| dead.stays == Stays::Confirming);
+    if let Some((id, dead)) = told.first() {
+        let more = if told.len() > 1 { format!(" (and {} more)", told.len() - 1) } else { String::new() };
+        return Some((Reason::IdentityDangling, format!("{}: {dead}{more}", id.name()), Duration::ZERO));
+    }
+    let (id, dead) = young.first().filter(|_| !case.was_ready)?;
+    Some((Reason::Applying, format!("{}: {dead}", id.name()), Duration::ZERO))
 }
 
 fn held(case: Case<'_>, plan: &Plan) -> Option<Obstacle> {

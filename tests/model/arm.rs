@@ -30,7 +30,7 @@ impl Shown {
             etag: Some(ETag(self.etag.to_string())),
             system: self.system.then(SystemIdentity::default),
             user: self.user.keys().map(|name| (IdentityId::told_by_arm(name), Principal::default())).collect(),
-            provisioning: if running { Provisioning::Running } else { Provisioning::Settled },
+            provisioning: if running { Provisioning::Running } else { Provisioning::Succeeded },
             ..Live::default()
         }
     }

@@ -8,8 +8,8 @@ use lanyard_domain::evidence::{Census, Reading, intent_still_good};
 use lanyard_domain::intend::{Attempt, conclude, intend};
 use lanyard_domain::judge::{Judge, Judgement, Note, Sent, judge};
 use lanyard_domain::{
-    Attached, Base, Bounds, Claims, Complete, Facts, Fresh, IdentityId, Live, Patch, Plan, Record, Timestamp, UniqueId,
-    plan,
+    Attached, Base, Bounds, Claims, Complete, Facts, Fresh, Identities, IdentityId, Live, Patch, Plan, Record,
+    Timestamp, UniqueId, plan,
 };
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -95,11 +95,12 @@ fn decide(world: &mut World, config: &Config, p: usize, seen: Seen) {
     let Seen { judged, mut notes, claims, fresh, writer } = seen;
     let (departed, released) = depart(&judged, &claims);
     notes.extend(released);
-    let bounds = Bounds::default();
-    let planned = plan(Facts { claims: &claims, record: &departed, live: &fresh, bounds: &bounds });
+    let (bounds, identities) = (Bounds::default(), Identities::default());
+    let planned =
+        plan(Facts { claims: &claims, record: &departed, live: &fresh, bounds: &bounds, identities: &identities });
     if let Some(patch) = &planned.patch {
         let etag = patch.if_match.as_ref().map(|etag| etag.0.as_str());
-        if audit(&patch.body().to_string(), etag, &claims, &departed, &fresh).is_err() {
+        if audit(&patch.body().to_string(), etag, &claims, &departed, &fresh, &identities).is_err() {
             world.broke = Some(Broke::Audit);
         }
     }
@@ -148,6 +149,7 @@ fn told(notes: &[Note]) -> (BTreeSet<String>, BTreeSet<String>) {
             | Note::Vanished { .. }
             | Note::PutBack { .. }
             | Note::PrincipalChanged { .. }
+            | Note::Repairing { .. }
             | Note::Adopted { .. } => {}
         }
     }

@@ -239,6 +239,7 @@ fn claim(n: usize, spec: &Spec, deletion_policy: DeletionPolicy, leaving: bool) 
         generation: 1,
         key: ClaimKey { namespace: "n".into(), name: n.to_string(), uid: n.to_string() },
         user: present.chain(absent).collect(),
+        repair: BTreeSet::new(),
         system: spec.system,
         mode: Mode::Enforce,
         stance: Stance::Enforce,

@@ -3,12 +3,15 @@ use crate::kit::{NOW, base, claim, clear, complete, id, live, record};
 use crate::merge::ArmBlock;
 use lanyard_domain::audit::audit;
 use lanyard_domain::claims::Holding;
+use lanyard_domain::dangling::{Own, ROUNDS, begun};
 use lanyard_domain::depart::depart;
 use lanyard_domain::intend::{Attempt, intend};
 use lanyard_domain::judge::{Memory, Outcome, Sent};
+use lanyard_domain::live::Provisioning;
+use lanyard_domain::record::Repair;
 use lanyard_domain::{
-    Bounds, Claim, Claims, Complete, Edit, Ensure, Facts, Fresh, IdentityId, Leaving, Live, Patch, Plan, Record,
-    Stance, SystemWish, plan,
+    Bounds, Claim, Claims, Complete, Edit, Ensure, Facts, Fresh, Identities, IdentityId, Leaving, Live, Patch, Plan,
+    Record, Stance, SystemWish, plan,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -21,6 +24,7 @@ struct Case {
     live: Live,
     record: Record,
     claims: Vec<Claim>,
+    identities: Identities,
 }
 
 fn names() -> impl Strategy<Value = Vec<&'static str>> {
@@ -36,23 +40,52 @@ fn a_claim() -> impl Strategy<Value = Claim> {
         1 => Just(Stance::Hold(Holding::Unread)),
     ];
     let leaving = prop_oneof![4 => Just(None), 1 => Just(Some(Leaving::Detach)), 1 => Just(Some(Leaving::Release))];
-    (wishes, system, stance, leaving).prop_map(|(wishes, system, stance, leaving)| {
+    (wishes, names(), system, stance, leaving).prop_map(|(wishes, repair, system, stance, leaving)| {
         let ensure = |present| if present { Ensure::Present } else { Ensure::Absent };
         let user = wishes.into_iter().map(|(n, present)| (id(NAMES[n]), ensure(present))).collect();
-        Claim { user, system, stance, leaving, ..claim("?", "") }
+        let repair = repair.into_iter().map(id).collect();
+        Claim { user, repair, system, stance, leaving, ..claim("?", "") }
     })
 }
 
+/// What the machine shows of one identity, what that says of itself, whether this is news, and repairs so far.
+type Entry = (Option<&'static str>, Option<Own>, bool, u32);
+
+fn entry() -> impl Strategy<Value = Entry> {
+    let there = |principal: &str| Some(Own::There(principal.into()));
+    let own = prop_oneof![
+        2 => Just(None),
+        3 => Just(there("new")),
+        1 => Just(there("old")),
+        1 => Just(Some(Own::Missing)),
+        1 => Just(Some(Own::Untold)),
+    ];
+    (prop_oneof![Just(None), Just(Some("old")), Just(Some("NEW"))], own, proptest::bool::weighted(0.2), 0..=ROUNDS)
+}
+
 fn case() -> impl Strategy<Value = Case> {
-    (any::<bool>(), names(), names(), proptest::collection::vec(a_claim(), 0..4)).prop_map(
-        |(system, there, attached, mut claims)| {
+    let state = (any::<bool>(), names(), names(), proptest::collection::vec(entry(), NAMES.len()));
+    (state, proptest::bool::weighted(0.1), proptest::collection::vec(a_claim(), 0..4)).prop_map(
+        |((system, there, attached, entries), failed, mut claims)| {
             for (n, claim) in claims.iter_mut().enumerate() {
                 claim.key.name = format!("claim-{n}");
                 claim.key.uid = n.to_string();
             }
             let mut shown = live("m1", 1, &there.join(" "));
             shown.system = system.then(lanyard_domain::live::SystemIdentity::default);
-            Case { live: shown, record: record("m1", &attached.join(" ")), claims }
+            shown.provisioning = if failed { Provisioning::Failed } else { Provisioning::Succeeded };
+            let mut record = record("m1", &attached.join(" "));
+            let (mut own, mut settling) = (BTreeMap::new(), BTreeSet::new());
+            for (name, (principal, says, young, rounds)) in NAMES.iter().zip(entries) {
+                if let Some(entry) = shown.user.get_mut(&id(name)) {
+                    entry.principal_id = principal.map(Into::into);
+                }
+                own.extend(says.map(|says| (id(name), says)));
+                settling.extend(young.then(|| id(name)));
+                let repair = Repair { principal_id: "new".into(), rounds, asked: String::new(), awaited: false };
+                record.repairs.extend((rounds > 0).then(|| (id(name), repair)));
+            }
+            Case { live: shown, record, claims, identities: Identities::new(own, settling) }
         },
     )
 }
@@ -70,7 +103,8 @@ impl Case {
         let claims = complete(self.claims.clone(), &judged);
         let (record, _) = depart(&judged, &claims);
         let (fresh, bounds) = (Fresh::answered(self.live.clone()), Bounds::default());
-        let plan = plan(Facts { claims: &claims, record: &record, live: &fresh, bounds: &bounds });
+        let identities = &self.identities;
+        let plan = plan(Facts { claims: &claims, record: &record, live: &fresh, bounds: &bounds, identities });
         Planned { claims, record, plan }
     }
 
@@ -97,6 +131,25 @@ impl Case {
         (heard(true, true), heard(true, false), heard(false, true))
     }
 
+    /// Dead by the word of a machine at rest and of the identity itself, wanted, and ours or asked to be mended.
+    fn is_to_be_repaired(&self, id: &IdentityId) -> bool {
+        let (present, absent, _) = self.user_voices(id);
+        let asks = |claim: &Claim| {
+            claim.stance == Stance::Enforce && claim.user.get(id) == Some(&Ensure::Present) && claim.repair.contains(id)
+        };
+        let shown = self.live.user.get(id).and_then(|principal| principal.principal_id.clone()).unwrap_or_default();
+        let Some(Own::There(own)) = self.identities.own(id) else { return false };
+        let repair = self.record.repairs.get(id).filter(|repair| repair.principal_id == *own);
+        self.live.has(id)
+            && self.live.provisioning == Provisioning::Succeeded
+            && !self.identities.is_settling(id)
+            && present
+            && !absent
+            && (self.record.attached.contains_key(id) || self.staying().any(asks))
+            && shown.to_lowercase() != *own
+            && repair.is_none_or(|repair| repair.rounds < ROUNDS)
+    }
+
     fn user_voices(&self, id: &IdentityId) -> (bool, bool, bool) {
         self.voices(|claim| claim.user.get(id).map(|ensure| *ensure == Ensure::Present))
     }
@@ -120,7 +173,7 @@ impl Case {
         let system = self.live.system.is_some();
         let user = NAMES.iter().map(|name| id(name)).filter(|id| {
             let there = self.live.has(id);
-            decided(self.user_voices(id), there, there && !self.ours(id))
+            decided(self.user_voices(id), there, there && !self.ours(id)) && !self.is_to_be_repaired(id)
         });
         ArmBlock::new(decided(self.system_voices(), system, system), user.map(|id| id.as_str().to_owned()))
     }
@@ -133,7 +186,7 @@ impl Case {
         system
             && lost.into_iter().all(|id| {
                 let (present, absent, protected) = self.user_voices(id);
-                !present && !protected && (absent || self.ours(id))
+                (!present && !protected && (absent || self.ours(id))) || self.is_to_be_repaired(id)
             })
     }
 }
@@ -143,19 +196,31 @@ fn applied(case: &Case, planned: &Planned, patch: &Patch) -> Case {
     let by = Attempt { writer: "me", operation: "op-1" };
     let intended = intend(&planned.record, &planned.claims, &base("m1", 1), patch, by);
     let after = case.block().patched(&patch.body()).expect("covered by the facts");
-    let user = after.user.iter().map(|id| (IdentityId::told_by_arm(id), lanyard_domain::Principal::default()));
+    let intended = begun(intended, &planned.plan, &case.identities, &BTreeMap::new());
+    let user = after.user.iter().map(|id| {
+        let id = IdentityId::told_by_arm(id);
+        let new = match case.identities.own(&id) {
+            Some(Own::There(own)) => own.clone(),
+            Some(Own::Missing | Own::Untold) | None => "old".into(),
+        };
+        let new = lanyard_domain::Principal { principal_id: Some(new), client_id: None };
+        let principal = case.live.user.get(&id).cloned().unwrap_or(new);
+        (id, principal)
+    });
     let mut shown = live("m1", 2, if after.system { "system" } else { "" });
     shown.user = user.collect();
     let sent = Sent { outcome: Outcome::Succeeded, ..Sent::new("op-1", patch) };
     let mut memory = Memory { sent: Some(sent), last_write_ended: Some(NOW), ..Memory::default() };
     let (settled, _) = clear(&intended, &shown, &mut memory);
-    Case { live: shown, record: settled, claims: case.claims.clone() }
+    shown.provisioning = case.live.provisioning;
+    Case { live: shown, record: settled, claims: case.claims.clone(), identities: case.identities.clone() }
 }
 
 fn respelled(claims: &[Claim]) -> Vec<Claim> {
     let shout = |id: &IdentityId| id.as_str().to_uppercase().parse::<IdentityId>().expect("still an id");
     let one = |claim: &Claim| Claim {
         user: claim.user.iter().map(|(id, ensure)| (shout(id), *ensure)).collect(),
+        repair: claim.repair.iter().map(shout).collect(),
         ..claim.clone()
     };
     claims.iter().map(one).collect()
@@ -185,9 +250,9 @@ proptest! {
             let after = case.block().patched(&patch.body());
             prop_assert!(after.as_ref().is_ok_and(|after| case.drops_nothing(after)), "{after:?}");
             let body = patch.body().to_string();
-            prop_assert_eq!(audit(&body, Some("1"), &planned.claims, &planned.record, &case.live), Ok(()));
-            prop_assert!(audit(&body, Some("2"), &planned.claims, &planned.record, &case.live).is_err());
-            prop_assert!(audit(&body, None, &planned.claims, &planned.record, &case.live).is_err());
+            prop_assert_eq!(audit(&body, Some("1"), &planned.claims, &planned.record, &case.live, &case.identities), Ok(()));
+            prop_assert!(audit(&body, Some("2"), &planned.claims, &planned.record, &case.live, &case.identities).is_err());
+            prop_assert!(audit(&body, None, &planned.claims, &planned.record, &case.live, &case.identities).is_err());
         }
     }
 
@@ -195,7 +260,7 @@ proptest! {
     fn the_audit_refuses_exactly_what_would_drop(case in case(), body in any_body()) {
         let planned = case.planned();
         if let Ok(after) = case.block().patched(&body) {
-            let verdict = audit(&body.to_string(), Some("1"), &planned.claims, &planned.record, &case.live);
+            let verdict = audit(&body.to_string(), Some("1"), &planned.claims, &planned.record, &case.live, &case.identities);
             prop_assert_eq!(verdict.is_ok(), case.drops_nothing(&after), "{:?} after {}", verdict, body);
         }
     }
@@ -255,8 +320,15 @@ proptest! {
             let ours: BTreeSet<IdentityId> = kept.chain(added).collect();
             prop_assert_eq!(after.record.attached.keys().cloned().collect::<BTreeSet<_>>(), ours);
             prop_assert!(after.record.intent.is_none());
-            let again = after.planned().plan;
-            prop_assert!(again.is_settled(), "{}", again);
+            let repaired: Vec<IdentityId> = planned.plan.repairs().cloned().collect();
+            let again = after.planned();
+            let added: Vec<IdentityId> = again.plan.patch.iter().flat_map(Patch::added).cloned().collect();
+            prop_assert_eq!(&added, &repaired, "what was taken off to be mended comes back, by a request of its own");
+            let last = match &again.plan.patch {
+                Some(patch) => applied(&after, &again, patch).planned().plan,
+                None => again.plan,
+            };
+            prop_assert!(last.is_settled(), "{}", last);
         }
     }
 

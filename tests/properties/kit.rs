@@ -72,6 +72,7 @@ pub fn claim(name: &str, wishes: &str) -> Claim {
     Claim {
         key: ClaimKey { namespace: "shop".into(), name: name.into(), uid: name.into() },
         user: wishes.split_whitespace().map(ensure).collect(),
+        repair: BTreeSet::new(),
         system: SystemWish::Unmanaged,
         mode: Mode::Enforce,
         stance: Stance::Enforce,

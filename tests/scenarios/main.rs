@@ -8,8 +8,8 @@ use lanyard_domain::depart::{depart, recorded_claims};
 use lanyard_domain::evidence::Census;
 use lanyard_domain::live::{Orchestration, SystemIdentity};
 use lanyard_domain::{
-    Attached, Bounds, Claim, ClaimKey, Claims, Complete, DeletionPolicy, ETag, Ensure, Facts, Fresh, IdentityId,
-    Leaving, Live, Mode, Patch, Plan, Principal, Record, Stance, SystemWish, TargetId, UniqueId, plan,
+    Attached, Bounds, Claim, ClaimKey, Claims, Complete, DeletionPolicy, ETag, Ensure, Facts, Fresh, Identities,
+    IdentityId, Leaving, Live, Mode, Patch, Plan, Principal, Record, Stance, SystemWish, TargetId, UniqueId, plan,
 };
 use merge::ArmBlock;
 use std::collections::BTreeSet;
@@ -55,6 +55,7 @@ fn claim(row: &table::Claim) -> Claim {
         generation: 1,
         key: ClaimKey { namespace: "shop".into(), name: row.name.into(), uid: row.name.into() },
         user: row.present.iter().map(of(Ensure::Present)).chain(row.absent.iter().map(of(Ensure::Absent))).collect(),
+        repair: BTreeSet::new(),
         system: match row.system {
             System::Enabled => SystemWish::Enabled,
             System::Disabled => SystemWish::Disabled,
@@ -89,7 +90,14 @@ impl Case {
 
     fn plan(&self, live: &Live) -> Plan {
         let (live, bounds) = (Fresh::answered(live.clone()), Bounds::default());
-        plan(Facts { claims: &self.claims, record: &self.record, live: &live, bounds: &bounds })
+        let identities = Identities::default();
+        plan(Facts {
+            claims: &self.claims,
+            record: &self.record,
+            live: &live,
+            bounds: &bounds,
+            identities: &identities,
+        })
     }
 }
 
@@ -107,7 +115,8 @@ fn check(row: &Scenario, kind: Orchestration) {
 
     let reached = match &body {
         Some(body) => {
-            audit(&body.to_string(), Some("1"), &case.claims, &case.record, &first).expect(&told);
+            audit(&body.to_string(), Some("1"), &case.claims, &case.record, &first, &Identities::default())
+                .expect(&told);
             before.patched(body).expect(&told)
         }
         None => before.clone(),

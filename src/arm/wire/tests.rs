@@ -67,10 +67,10 @@ fn what_could_hide_an_identity_is_unreadable(#[case] parts: Value) {
 }
 
 #[rstest]
-#[case(Some("Succeeded"), Provisioning::Settled)]
-#[case(Some("failed"), Provisioning::Settled)]
-#[case(Some("Canceled"), Provisioning::Settled)]
-#[case(None, Provisioning::Settled)]
+#[case(Some("Succeeded"), Provisioning::Succeeded)]
+#[case(Some("failed"), Provisioning::Failed)]
+#[case(Some("Canceled"), Provisioning::Failed)]
+#[case(None, Provisioning::Succeeded)]
 #[case(Some("Creating"), Provisioning::Running)]
 #[case(Some("Updating"), Provisioning::Running)]
 #[case(Some("Migrating"), Provisioning::Running)]

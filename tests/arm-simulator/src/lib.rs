@@ -55,7 +55,8 @@ pub use handle::{Identity, IdentityBuilder, Machine, MachineBuilder, RecordedPat
 pub use imds::IDENTITY_HEADER;
 pub use journal::Exchange;
 pub use settings::{
-    AllNull, CLIENT, Client, Federated, ImdsSettings, Listen, Pace, SECRET, SecondWrite, Settings, TENANT, Throttling,
+    AllNull, CLIENT, Client, DeadEntries, Federated, ImdsSettings, Listen, Pace, SECRET, SecondWrite, Settings, TENANT,
+    Throttling,
 };
 pub use simulator::{ArmSimulator, Endpoints};
 pub use state::foreign::ForeignAct;

@@ -41,6 +41,10 @@ pub struct Settings {
     pub honour_if_match: bool,
     /// Whether the end of a failed operation moves the `ETag`: unconfirmed in ARM.
     pub failed_operation_moves_etag: bool,
+    /// Whether entries that were new get their principals when the operation fails: unconfirmed in ARM.
+    pub failed_operation_resolves: bool,
+    /// What a machine shows of an identity that was deleted, or deleted and made again: both have been seen.
+    pub dead_entries: DeadEntries,
     /// One report of a mixed `null` and `{}` refused on a Flexible scale set.
     pub flexible_refuses_mixed_edits: bool,
     /// Older scale set answers blank every entry while an operation runs.
@@ -72,6 +76,8 @@ impl Default for Settings {
             null_keys_are_checked: false,
             honour_if_match: true,
             failed_operation_moves_etag: false,
+            failed_operation_resolves: false,
+            dead_entries: DeadEntries::default(),
             flexible_refuses_mixed_edits: false,
             vmss_blanks_all_while_updating: false,
             page_size: 200,
@@ -196,6 +202,19 @@ pub enum SecondWrite {
     ConflictingConcurrentWriteNotAllowed,
     /// Accepted; the first ends `OperationPreempted`.
     Preempt,
+}
+
+/// What is shown of a dead entry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeadEntries {
+    /// `{}`.
+    #[default]
+    Blank,
+    /// The principal that it had when it was put there.
+    Old,
+    /// `{}`, dead or not: putting it on again does not help.
+    AlwaysBlank,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -1,7 +1,9 @@
 //! The writes of a controller, end to end over HTTPS.
 mod support;
 
-use arm_simulator::{Actor, AllNull, Barrier, Pace, SecondWrite, Settings, SystemChange};
+use arm_simulator::{
+    Actor, AllNull, Barrier, DeadEntries, Effect, Fault, Outcome, Pace, SecondWrite, Settings, SystemChange,
+};
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::{Arm, SUB, got};
@@ -218,4 +220,57 @@ async fn what_a_person_must_mend_has_its_own_code() {
         arm.sim.lift(&scope);
     }
     assert_eq!(arm.patch(&vm.id(), &json!({"tags": {}})).await.status, 200);
+}
+
+/// What a machine shows of one identity.
+async fn shown(arm: &Arm, machine: &str, id: &str) -> Value {
+    arm.get(machine).await.body["identity"]["userAssignedIdentities"][id].clone()
+}
+
+#[tokio::test]
+async fn a_dead_entry_stays_until_it_is_taken_off_and_put_on_again() {
+    let arm = Arm::quick().await;
+    for dead in [DeadEntries::Blank, DeadEntries::Old] {
+        let id = arm.sim.identity(SUB, "shop", "shop-db").create();
+        let vm = arm.sim.vm(SUB, "shop", "web").with_identity(&id).create();
+        id.when_dead(dead);
+        let alive = shown(&arm, &vm.id(), id.id()).await;
+        let wanted = if dead == DeadEntries::Blank { json!({}) } else { alive.clone() };
+
+        id.delete();
+        assert_eq!(shown(&arm, &vm.id(), id.id()).await, wanted);
+        id.create_again();
+        assert_eq!(shown(&arm, &vm.id(), id.id()).await, wanted);
+        arm.patch(&vm.id(), &adding("UserAssigned", id.id())).await;
+        assert!(vm.wait_until_idle().await);
+        assert_eq!(shown(&arm, &vm.id(), id.id()).await, wanted, "putting it on where it is does not help");
+
+        arm.patch(&vm.id(), &json!({"identity": {"type": "None"}})).await;
+        assert!(vm.wait_until_idle().await);
+        arm.patch(&vm.id(), &adding("UserAssigned", id.id())).await;
+        assert!(vm.wait_until_idle().await);
+        let healed = shown(&arm, &vm.id(), id.id()).await;
+        assert_eq!(healed["principalId"].as_str(), id.principal_id().as_deref());
+        assert_ne!(healed, alive);
+        id.when_dead(DeadEntries::AlwaysBlank);
+        assert_eq!(shown(&arm, &vm.id(), id.id()).await, json!({}));
+    }
+}
+
+#[tokio::test]
+async fn a_failed_operation_leaves_what_it_added_blank_until_one_succeeds() {
+    let arm = Arm::quick().await;
+    let vm = arm.sim.vm(SUB, "shop", "web").create();
+    let (db, queue) =
+        (arm.sim.identity(SUB, "shop", "shop-db").create(), arm.sim.identity(SUB, "shop", "queue").create());
+    let failed = Outcome::Failed { code: "InternalOperationError".into(), message: String::new(), reverts: false };
+    arm.sim.fault(Fault::new("PATCH", &vm.id(), Effect::EndOperation(failed)));
+    arm.patch(&vm.id(), &adding("UserAssigned", db.id())).await;
+    assert!(vm.wait_until_idle().await);
+    assert_eq!(arm.get(&vm.id()).await.body["properties"]["provisioningState"], "Failed");
+    assert_eq!(shown(&arm, &vm.id(), db.id()).await, json!({}));
+
+    arm.patch(&vm.id(), &adding("UserAssigned", queue.id())).await;
+    assert!(vm.wait_until_idle().await);
+    assert_eq!(shown(&arm, &vm.id(), db.id()).await["principalId"].as_str(), db.principal_id().as_deref());
 }

@@ -52,7 +52,14 @@ impl Declared {
 
     fn ensuring(self, id: impl AsRef<str>, ensure: Ensure) -> Self {
         let mut it = self.without(&id);
-        it.0.spec.user_assigned.push(UserAssigned { resource_id: id.as_ref().into(), ensure });
+        it.0.spec.user_assigned.push(UserAssigned { resource_id: id.as_ref().into(), ensure, repair: false });
+        it
+    }
+
+    /// Present, and to be repaired whoever put it there.
+    pub fn repairing(self, id: impl AsRef<str>) -> Self {
+        let mut it = self.present(id);
+        it.0.spec.user_assigned.iter_mut().rev().take(1).for_each(|entry| entry.repair = true);
         it
     }
 

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use super::Machine;
 use crate::id::ResourceId;
+use crate::settings::DeadEntries;
 use crate::simulator::Shared;
 use crate::state::machine::Orchestration;
 use crate::state::seed::{IdentitySeed, MachineSeed};
@@ -125,11 +126,21 @@ impl Identity {
         self.shared.world().identities.remove(&self.id.key()).is_some()
     }
 
+    /// How machines show it once it is dead; else as the settings say.
+    pub fn when_dead(&self, shown: DeadEntries) {
+        self.shared.world().dead_entries.insert(self.id.key(), shown);
+    }
+
+    /// Made again after it was deleted.
+    pub fn create_again(&self) {
+        let (shared, id) = (self.shared.clone(), self.id.clone());
+        IdentityBuilder { shared, id }.create();
+    }
+
     /// Deleted and made again: another principal under the old name.
     pub fn recreate(&self) {
         self.delete();
-        let (shared, id) = (self.shared.clone(), self.id.clone());
-        IdentityBuilder { shared, id }.create();
+        self.create_again();
     }
 }
 

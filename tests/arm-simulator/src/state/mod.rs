@@ -22,7 +22,7 @@ use crate::entra::Tokens;
 use crate::faults::Faults;
 use crate::id::{ResourceId, fold, group_key, lies_under};
 use crate::journal::Journal;
-use crate::settings::{Settings, TENANT};
+use crate::settings::{DeadEntries, Settings, TENANT};
 use crate::throttle::Throttle;
 use crate::wire::Call;
 use identity_block::{Entry, Principal};
@@ -100,6 +100,8 @@ pub struct World {
     /// The last state of machines that are gone: their history outlives them.
     pub buried: Vec<Machine>,
     pub identities: BTreeMap<String, UserIdentity>,
+    /// How entries of single identities look when they are dead, where the settings do not say.
+    pub dead_entries: BTreeMap<String, DeadEntries>,
     pub operations: Operations,
     pub restrictions: Vec<Restriction>,
     pub throttle: Throttle,
@@ -120,6 +122,7 @@ impl World {
             machines: BTreeMap::new(),
             buried: Vec::new(),
             identities: BTreeMap::new(),
+            dead_entries: BTreeMap::new(),
             operations: Operations::default(),
             restrictions: Vec::new(),
             throttle: Throttle::default(),
@@ -167,6 +170,15 @@ impl World {
     pub fn is_dangling(&self, entry: &Entry) -> bool {
         let living = self.identities.get(&entry.key());
         living.is_none_or(|identity| entry.principal.as_ref().is_some_and(|own| *own != identity.principal))
+    }
+
+    /// Whether an entry reads `{}` though its principal was known once.
+    pub fn reads_blank(&self, entry: &Entry) -> bool {
+        match self.dead_entries.get(&entry.key()).copied().unwrap_or(self.settings.dead_entries) {
+            DeadEntries::Blank => self.is_dangling(entry),
+            DeadEntries::Old => false,
+            DeadEntries::AlwaysBlank => true,
+        }
     }
 
     /// Ends the operations whose time has come.

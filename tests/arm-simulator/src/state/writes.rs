@@ -109,8 +109,9 @@ impl World {
         if moves {
             machine.model.etag += 1;
         }
+        let resolves = *outcome == Outcome::Succeeded || self.settings.failed_operation_resolves;
         for entry in &mut machine.model.identity.users {
-            if entry.principal.is_none() {
+            if entry.principal.is_none() && resolves {
                 let identity = self.identities.get(&entry.key());
                 entry.principal = identity.map(|identity| identity.principal.clone());
             }

@@ -263,7 +263,7 @@ impl World {
         let all = self.settings.vmss_blanks_all_while_updating
             && machine.id.kind.is_scale_set()
             && machine.operation.is_some();
-        rendered(machine, model, view, |entry| all || self.is_dangling(entry))
+        rendered(machine, model, view, |entry| all || self.reads_blank(entry))
     }
 
     fn told(&self, status: u16, machine: &Machine, model: &Model, api: &ApiVersion) -> Answer {
