@@ -59,6 +59,8 @@ pub enum VisitError {
     Audit(#[from] Refusal),
     #[error("the plan could not be carried out in one visit")]
     TooManyRounds,
+    #[error("the lease has not been renewed for some seconds; nothing is sent until it is")]
+    LeaseNotRenewed,
     #[error("the controller stops; what is under way is recorded")]
     Stopping,
 }
@@ -105,6 +107,7 @@ impl VisitError {
             Self::NotListed(_)
             | Self::NotFresh(_)
             | Self::TooManyRounds
+            | Self::LeaseNotRenewed
             | Self::Stopping
             | Self::Waiting(Waiting::Unidentified | Waiting::Running | Waiting::StaleRead) => Class::Transient,
             Self::Waiting(Waiting::AnotherWriter { left, .. }) => Class::Throttled(*left + Duration::from_millis(100)),
@@ -117,7 +120,7 @@ impl VisitError {
 
     pub fn reason(&self) -> Reason {
         match self {
-            Self::NotListed(_) | Self::Stopping => Reason::Applying,
+            Self::NotListed(_) | Self::LeaseNotRenewed | Self::Stopping => Reason::Applying,
             Self::NotFresh(_) | Self::TooManyRounds | Self::Waiting(Waiting::StaleRead) => Reason::TargetChanged,
             Self::Waiting(Waiting::Unidentified) => Reason::TargetUnidentified,
             Self::Waiting(Waiting::Running) => Reason::OperationRunning,
@@ -147,6 +150,7 @@ impl VisitError {
             | Self::Arm(_)
             | Self::Probe(_)
             | Self::Audit(_)
+            | Self::LeaseNotRenewed
             | Self::TooManyRounds => false,
         }
     }

@@ -228,6 +228,12 @@ impl Index {
         (!inner.writing.contains(&target)).then_some(target)
     }
 
+    /// Every target that somebody declares something about, or that has a record.
+    pub fn all(&self) -> BTreeSet<TargetKey> {
+        let inner = self.inner();
+        inner.assignments.by_target.keys().chain(inner.targets.by_target.keys()).cloned().collect()
+    }
+
     /// Says that this process is about to write the target's record, or has done so.
     pub fn set_writing(&self, target: &TargetKey, writing: bool) {
         let mut inner = self.inner();

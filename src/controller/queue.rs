@@ -79,6 +79,17 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    /// Forgets what was due and what was under way, and begins with these: a term begins.
+    pub fn begin(&self, targets: impl IntoIterator<Item = (TargetKey, Urgency)>) {
+        let mut state = self.state();
+        *state = State::default();
+        for (target, urgency) in targets {
+            state.push(target, urgency);
+        }
+        drop(state);
+        self.changed.notify_one();
+    }
+
     /// How many targets are due now, and how many are being visited.
     pub fn depth(&self) -> (usize, usize) {
         let state = self.state();

@@ -22,6 +22,7 @@ pub mod fate;
 pub mod ids;
 pub mod intend;
 pub mod judge;
+pub mod lease;
 pub mod live;
 pub mod pace;
 pub mod patch;
