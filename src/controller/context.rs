@@ -8,6 +8,7 @@ use crate::arm::{Arm, PATCH_LEAVES_WITHIN, Precondition};
 use crate::clock::Clock;
 use crate::lease::Lead;
 use crate::telemetry::Metrics;
+use lanyard_domain::judge::OtherWriter;
 use lanyard_domain::plan::Guard;
 use lanyard_domain::{MachineKind, Moment, Timestamp};
 use std::collections::HashMap;
@@ -122,7 +123,14 @@ impl Context {
 
     /// Hands out a target's memory for the length of a visit.
     pub fn recall(&self, target: &TargetKey) -> TargetMemory {
-        self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(target).unwrap_or_default()
+        let known = self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(target);
+        let mut memory = known.unwrap_or_default();
+        if let Some((operation, known_for)) = self.index.intent(target) {
+            // Seen while this process stood by, perhaps: its writer has had its time already.
+            let seen = Moment(self.now().0.saturating_sub(known_for));
+            memory.protocol.other_writer = Some(OtherWriter { operation, seen });
+        }
+        memory
     }
 
     pub fn remember(&self, target: &TargetKey, memory: TargetMemory) {

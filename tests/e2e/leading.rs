@@ -7,6 +7,7 @@ use anyhow::{Context as _, Result, ensure};
 use arm_simulator::{Effect, Fault, ForeignAct, Machine, Settings};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
+use lanyard::domain::judge::ANOTHER_WRITER;
 use serde_json::{Value, json};
 
 use crate::harness::{Controller, Own, Partition, Stage, asked, assignment, sent, tail};
@@ -102,6 +103,8 @@ async fn when_the_leader_is_killed_the_other_takes_over_what_was_under_way() -> 
     stage.until_ready("accepted").await?;
     stage.until_ready("late").await?;
     let settled = killed.elapsed();
+    let waited = settled.saturating_sub(took);
+    assert!(waited < ANOTHER_WRITER, "two saw the intents long before it led, and waited for {waited:?} all the same");
     assert_eq!(stage.arm.release(), 1);
 
     assert_eq!(
@@ -291,6 +294,9 @@ async fn two_that_both_believe_that_they_lead_drop_nothing_leak_nothing_and_writ
         }
     }
     for vm in &machines {
+        // Ready may be said by one before the other has settled the record.
+        let settled = async || Ok(stage.record(vm).await?.intent.is_none());
+        stage.until("the record to be settled", settled).await?;
         stage.look_through(vm.name(), vm).await?;
         untouched_by_the_other(&stage, vm).await.with_context(|| format!("{:#?}", vm.history()))?;
         stage.delete(vm.name()).await?;
