@@ -261,7 +261,12 @@ impl Index {
 
     /// The attempt that the target's record announces, and how long this process has known of it.
     pub fn intent(&self, target: &TargetKey) -> Option<(String, Duration)> {
-        self.inner().intents.get(target).map(|(operation, seen)| (operation.clone(), seen.elapsed()))
+        let inner = self.inner();
+        let (operation, seen) = inner.intents.get(target)?;
+        let is_this = |object: &&Arc<IdentityTarget>| {
+            object.record.intent.as_ref().is_some_and(|intent| intent.operation == *operation)
+        };
+        inner.targets.of(target).any(|object| is_this(&object)).then(|| (operation.clone(), seen.elapsed()))
     }
 
     /// Says that this process is about to write the target's record, or has done so.

@@ -79,15 +79,10 @@ impl Queue {
         self.changed.notify_one();
     }
 
-    /// Forgets what was due and what was under way, and begins with these: a term begins.
-    pub fn begin(&self, targets: impl IntoIterator<Item = (TargetKey, Urgency)>) {
-        let mut state = self.state();
-        *state = State::default();
-        for (target, urgency) in targets {
-            state.push(target, urgency);
-        }
-        drop(state);
-        self.changed.notify_one();
+    /// Forgets what was due and what was under way: a term begins. Whoever calls this pushes afterwards what the index
+    /// then holds, so that what came in meanwhile is not missed.
+    pub fn forget(&self) {
+        *self.state() = State::default();
     }
 
     /// How many targets are due now, and how many are being visited.

@@ -52,7 +52,10 @@ async fn term(parts: &Parts, lead: &Lead, elector: Option<&mut Elector>) {
     let context = Arc::new(Context::new(parts, lead.clone()));
     tracing::info!(writer = context.writer, "this process leads; visits begin");
     parts.metrics.leads(true);
-    parts.queue.begin(parts.index.all());
+    parts.queue.forget();
+    for (target, urgency) in parts.index.all() {
+        parts.queue.push(target, urgency);
+    }
     let stop = context.stop.clone();
     let visits = visits(context);
     tokio::pin!(visits);

@@ -75,7 +75,9 @@ impl Bench {
     async fn series(&mut self, what: &str, signal: &str, times: usize) -> Result<()> {
         let mut waits = Waits::default();
         for _ in 0..times {
-            self.once(signal, &mut waits).await?;
+            if let Err(error) = self.once(signal, &mut waits).await {
+                return Err(error.context(self.logs()));
+            }
         }
         println!("leader {what}, {times} times");
         println!("  until another leads                    {}", spread(waits.led));
@@ -143,6 +145,17 @@ impl Bench {
         until("the replica to lead or to stand by", placed).await?;
         self.replicas.push(Replica { name, process });
         Ok(())
+    }
+
+    /// The ends of all logs, for whoever asks why.
+    fn logs(&self) -> String {
+        let log = |number| self.environment.control_plane.directory().join(format!("replica-{number}.log"));
+        let ends = (1..=self.started).rev().take(3).map(|number| {
+            let text = fs::read_to_string(log(number)).unwrap_or_default();
+            let lines: Vec<&str> = text.lines().collect();
+            format!("replica-{number}:\n{}", lines[lines.len().saturating_sub(15)..].join("\n"))
+        });
+        ends.collect::<Vec<_>>().join("\n")
     }
 
     /// The name of the replica that leads; empty: nobody does.
