@@ -14,7 +14,9 @@
 pub mod api;
 pub mod arm;
 pub mod cli;
+mod clock;
 mod controller;
+mod lease;
 mod server;
 mod telemetry;
 

@@ -52,6 +52,7 @@ pub struct Metrics {
     removals_held: Counter,
     due: Gauge,
     under_way: Gauge,
+    leader: Gauge,
 }
 
 impl fmt::Debug for Metrics {
@@ -69,7 +70,7 @@ impl Default for Metrics {
             Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 2.0, 12)));
         let watch_failures = Counters::default();
         let removals_held = Counter::default();
-        let (due, under_way) = (Gauge::default(), Gauge::default());
+        let (due, under_way, leader) = (Gauge::default(), Gauge::default(), Gauge::default());
         registry.register("visits", "Visits to targets, by how they ended", visits.clone());
         registry.register("arm_requests", "Requests to ARM, by method, bucket and status", requests.clone());
         let seconds = Unit::Seconds;
@@ -82,7 +83,8 @@ impl Default for Metrics {
         );
         registry.register("targets_due", "Targets that wait for a visit", due.clone());
         registry.register("targets_under_way", "Targets that are being visited", under_way.clone());
-        Self { registry, visits, requests, latency, watch_failures, removals_held, due, under_way }
+        registry.register("leader", "1 while this process leads", leader.clone());
+        Self { registry, visits, requests, latency, watch_failures, removals_held, due, under_way, leader }
     }
 }
 
@@ -98,6 +100,10 @@ impl Metrics {
 
     pub fn removals_held(&self, count: usize) {
         self.removals_held.inc_by(count as u64);
+    }
+
+    pub fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
     }
 
     /// The text that Prometheus scrapes.

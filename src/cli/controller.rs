@@ -1,7 +1,9 @@
 //! `lanyard controller`.
 use crate::api::{IdentityAssignment, IdentityTarget};
 use crate::arm::{Arm, CredentialKind, CredentialOptions, Settings, credential};
-use crate::controller::{Brake, Choices, Context, Kubernetes, Parts, Rate, run};
+use crate::clock::Clock;
+use crate::controller::{Brake, Choices, Kubernetes, Parts, Rate, run};
+use crate::lease::{Elector, Place};
 use crate::telemetry::{CountsExchanges, LogFormat, Metrics, start_logging};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
@@ -20,6 +22,9 @@ use tokio_util::sync::CancellationToken;
 /// Longer than an API server takes to say what it lacks.
 const FIRST_WORD: Duration = Duration::from_secs(20);
 
+/// Short of the time that an attempt to renew the lease has.
+const CONNECT_FOR_LEASE: Duration = Duration::from_secs(3);
+
 /// Options of the controller.
 #[derive(Debug, Args)]
 pub struct Controller {
@@ -27,6 +32,8 @@ pub struct Controller {
     azure: Azure,
     #[command(flatten)]
     cluster: Cluster,
+    #[command(flatten)]
+    replicas: Replicas,
     #[command(flatten)]
     safety: Safety,
     #[command(flatten)]
@@ -89,6 +96,20 @@ enum Toggle {
 }
 
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Replicas")]
+struct Replicas {
+    /// Whether replicas elect one that works; off: this process works, whoever else does.
+    #[arg(long, env = "LANYARD_LEADER_ELECTION", value_enum, default_value = "on")]
+    leader_election: Toggle,
+    /// The Lease that says who leads. Replicas that share machines must share it.
+    #[arg(long, env = "LANYARD_LEASE_NAME", default_value = "lanyard", value_name = "NAME")]
+    lease_name: String,
+    /// Its namespace: by default `POD_NAMESPACE`, else that of the service account or kubeconfig, else default.
+    #[arg(long, env = "LANYARD_LEASE_NAMESPACE", value_name = "NAMESPACE")]
+    lease_namespace: Option<String>,
+}
+
+#[derive(Debug, Args)]
 #[command(next_help_heading = "Safety")]
 struct Safety {
     /// Removals that may happen at once, over all machines.
@@ -142,40 +163,47 @@ impl Controller {
         let stop = CancellationToken::new();
         let metrics = Arc::new(Metrics::default());
         let arm = self.azure.arm(&metrics)?;
-        let client = self.cluster.client().await?;
+        let clock = Clock::start();
+        let config = self.cluster.config().await?;
+        let client = Client::try_from(config.clone())?;
+        let instance =
+            std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME")).unwrap_or_else(|_| "lanyard".into());
+        let mut elector = self.replicas.elector(config, &instance, clock)?;
         tokio::select! {
-            checked = check_kinds(&client) => checked?,
+            checked = check_cluster(&client, elector.as_mut()) => checked?,
             () = told_to_stop() => return Ok(()),
         }
         let listen = self.process.http_listen;
         let listener =
             TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} (--http-listen)"))?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listener.local_addr()?, "lanyard starts");
-        let instance =
-            std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME")).unwrap_or_else(|_| "lanyard".into());
-        let context = Context::new(Parts {
+        let parts = Parts {
             arm,
             kubernetes: Kubernetes::new(client, instance.clone()),
-            brake: Brake::new(
+            index: Arc::default(),
+            queue: Arc::default(),
+            brake: Arc::new(Brake::new(
                 self.safety.removal_burst,
                 self.safety.removal_rate,
                 self.safety.removals == Removing::Paused,
-            ),
+            )),
             metrics,
             choices: Choices {
                 probe: self.safety.precondition_probe == Toggle::On,
                 allow_unguarded: self.safety.allow_unguarded,
             },
-            writer: format!("{instance}/{}", uuid::Uuid::new_v4()),
+            preconditions: Arc::default(),
+            instance,
             concurrency: self.process.concurrency.max(1),
             stop: stop.clone(),
-        });
+            clock,
+        };
         tokio::spawn(async move {
             told_to_stop().await;
             tracing::info!("told to stop: no new work is begun");
             stop.cancel();
         });
-        run(Arc::new(context), listener).await
+        run(Arc::new(parts), elector, listener).await
     }
 }
 
@@ -196,7 +224,7 @@ impl Azure {
 }
 
 impl Cluster {
-    async fn client(&self) -> anyhow::Result<Client> {
+    async fn config(&self) -> anyhow::Result<Config> {
         let mut config = match &self.kubeconfig {
             Some(file) => {
                 let kubeconfig = Kubeconfig::read_from(file)
@@ -210,17 +238,50 @@ impl Cluster {
             )?,
         };
         config.connect_timeout = Some(Duration::from_secs(10));
-        Ok(Client::try_from(config)?)
+        Ok(config)
     }
 }
 
-/// Both kinds can be listed: else the process says in one line what is missing.
-async fn check_kinds(client: &Client) -> anyhow::Result<()> {
+impl Replicas {
+    /// By a client of its own, with connections of its own: an answer that is late is of no use here.
+    fn elector(&self, mut config: Config, instance: &str, clock: Clock) -> anyhow::Result<Option<Elector>> {
+        if self.leader_election == Toggle::Off {
+            return Ok(None);
+        }
+        let here = std::env::var("POD_NAMESPACE").ok().filter(|namespace| !namespace.is_empty());
+        let namespace = self.lease_namespace.clone().or(here).unwrap_or_else(|| config.default_namespace.clone());
+        let place = Place { namespace, name: self.lease_name.clone() };
+        config.connect_timeout = Some(CONNECT_FOR_LEASE);
+        let me = format!("{instance}/{}", uuid::Uuid::new_v4());
+        Ok(Some(Elector::new(Client::try_from(config)?, place, me, clock)))
+    }
+}
+
+/// Both kinds can be listed, and the lease be read: else the process says in one line what is missing.
+async fn check_cluster(client: &Client, elector: Option<&mut Elector>) -> anyhow::Result<()> {
     let few = ListParams::default().limit(1);
     let assignments: Api<IdentityAssignment> = Api::all(client.clone());
     let targets: Api<IdentityTarget> = Api::all(client.clone());
     listable("identityassignments", assignments.list_metadata(&few)).await?;
-    listable("identitytargets", targets.list_metadata(&few)).await
+    listable("identitytargets", targets.list_metadata(&few)).await?;
+    match elector {
+        Some(elector) => lease_readable(elector).await,
+        None => Ok(()),
+    }
+}
+
+async fn lease_readable(elector: &mut Elector) -> anyhow::Result<()> {
+    let place = elector.place().clone();
+    match tokio::time::timeout(FIRST_WORD, elector.first_look()).await {
+        Err(_) => anyhow::bail!("the Kubernetes API server did not answer within {} s", FIRST_WORD.as_secs()),
+        Ok(Ok(())) => Ok(()),
+        Ok(Err(kube::Error::Api(status))) if status.code == 403 || status.code == 401 => anyhow::bail!(
+            "no permission to read the Lease {place}: apply deploy/base, which has the role, name another with \
+             --lease-namespace, or run one replica with --leader-election=off ({})",
+            status.message
+        ),
+        Ok(Err(error)) => Err(error).with_context(|| format!("the Lease {place} cannot be read")),
+    }
 }
 
 async fn listable<T>(what: &str, list: impl Future<Output = Result<T, kube::Error>>) -> anyhow::Result<()> {

@@ -56,6 +56,11 @@ pub async fn apply(context: &Context, visit: &mut Visit, recorded: Recorded) -> 
         visit.record = refused(&visit.record);
         return Ok(Applied::NotSent);
     }
+    if !context.may_patch() {
+        context.brake.refund(recorded.patch().removals());
+        visit.record = refused(&visit.record);
+        return Err(VisitError::LeaseNotRenewed);
+    }
     let body = recorded.patch().body().to_string();
     let leaves = context.wall();
     remember_outcome(visit, &recorded, Outcome::Unknown);

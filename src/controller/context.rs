@@ -5,16 +5,17 @@ use super::index::Index;
 use super::kubernetes::Kubernetes;
 use super::memory::TargetMemory;
 use super::queue::{Queue, TargetKey};
-use crate::arm::{Arm, Precondition};
+use crate::arm::{Arm, PATCH_LEAVES_WITHIN, Precondition};
+use crate::clock::Clock;
+use crate::lease::Lead;
 use crate::telemetry::Metrics;
-use jiff::Timestamp as Wall;
+use lanyard_domain::judge::OtherWriter;
 use lanyard_domain::plan::Guard;
 use lanyard_domain::{MachineKind, Moment, Timestamp};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The choices that the operator made on the command line.
@@ -38,57 +39,71 @@ pub struct Group {
     pub managed_by: Option<String>,
 }
 
-/// Everything a visit needs.
+/// Whether the endpoint honours If-Match, by kind, as far as it was asked.
+type Preconditions = Arc<Mutex<HashMap<MachineKind, Precondition>>>;
+
+/// Everything a visit needs. One a term: what is remembered of targets in one is never used in the next.
 pub struct Context {
     pub arm: Arm,
     pub kubernetes: Kubernetes,
     pub index: Arc<Index>,
     pub queue: Arc<Queue>,
-    pub brake: Brake,
+    pub brake: Arc<Brake>,
     pub metrics: Arc<Metrics>,
     pub choices: Choices,
-    /// This process, as intents name it: new at every start, so that nobody takes over its memory.
+    /// The right to write.
+    pub lead: Lead,
+    /// This term, as intents name it: new each time, so that nobody takes over its memory.
     pub writer: String,
     /// How many visits may be busy at once. One that waits for an operation gives its slot back.
     pub slots: Arc<Semaphore>,
+    /// The term ends, or the process: no new work is begun.
     pub stop: CancellationToken,
-    started: Instant,
+    clock: Clock,
     memories: Mutex<HashMap<TargetKey, TargetMemory>>,
-    preconditions: Mutex<HashMap<MachineKind, Precondition>>,
+    preconditions: Preconditions,
     pub probes: Semaphore,
     /// What identities said of themselves.
     pub identities: Answers,
     groups: Mutex<HashMap<String, (Option<String>, Moment)>>,
 }
 
-/// The parts that a context is made of.
+/// What lasts as long as the process: clients, budgets and the watches' state, warm from the start, whoever leads.
 pub struct Parts {
     pub arm: Arm,
     pub kubernetes: Kubernetes,
-    pub brake: Brake,
+    pub index: Arc<Index>,
+    pub queue: Arc<Queue>,
+    pub brake: Arc<Brake>,
     pub metrics: Arc<Metrics>,
     pub choices: Choices,
-    pub writer: String,
+    pub preconditions: Preconditions,
+    /// The pod, as people know it.
+    pub instance: String,
     pub concurrency: usize,
+    /// The process was told to stop.
     pub stop: CancellationToken,
+    pub clock: Clock,
 }
 
 impl Context {
-    pub fn new(parts: Parts) -> Self {
+    /// A term's, with a memory of its own.
+    pub fn new(parts: &Parts, lead: Lead) -> Self {
         Self {
-            arm: parts.arm,
-            kubernetes: parts.kubernetes,
-            index: Arc::default(),
-            queue: Arc::default(),
-            brake: parts.brake,
-            metrics: parts.metrics,
-            choices: parts.choices,
-            writer: parts.writer,
+            arm: parts.arm.clone(),
+            kubernetes: parts.kubernetes.under(lead.clone()),
+            index: parts.index.clone(),
+            queue: parts.queue.clone(),
+            brake: parts.brake.clone(),
+            metrics: parts.metrics.clone(),
+            choices: parts.choices.clone(),
+            lead,
+            writer: format!("{}/{}", parts.instance, uuid::Uuid::new_v4()),
             slots: Arc::new(Semaphore::new(parts.concurrency)),
-            stop: parts.stop,
-            started: Instant::now(),
+            stop: parts.stop.child_token(),
+            clock: parts.clock,
             memories: Mutex::default(),
-            preconditions: Mutex::default(),
+            preconditions: parts.preconditions.clone(),
             probes: Semaphore::new(PROBES_AT_ONCE),
             identities: Answers::default(),
             groups: Mutex::default(),
@@ -96,26 +111,30 @@ impl Context {
     }
 
     /// The monotonic clock: all graces and expiries are measured by it.
-    ///
-    /// On Linux it stands still while the machine sleeps, and goes on while the process is stopped.
     pub fn now(&self) -> Moment {
-        Moment(self.started.elapsed())
+        self.clock.now()
     }
 
     /// The time of day, for people.
-    #[expect(clippy::unused_self, reason = "the one door to the wall clock")]
     pub fn wall(&self) -> Timestamp {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "the one reading of the wall clock; everything else is handed it"
-        )]
-        let now = Wall::now();
-        Timestamp(now.strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+        Timestamp(self.clock.wall().strftime("%Y-%m-%dT%H:%M:%SZ").to_string())
+    }
+
+    /// A PATCH that is begun now leaves while the lease is held, even if nobody renews it.
+    pub fn may_patch(&self) -> bool {
+        self.lead.is_held_for(PATCH_LEAVES_WITHIN)
     }
 
     /// Hands out a target's memory for the length of a visit.
     pub fn recall(&self, target: &TargetKey) -> TargetMemory {
-        self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(target).unwrap_or_default()
+        let known = self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(target);
+        let mut memory = known.unwrap_or_default();
+        if let Some((operation, known_for)) = self.index.intent(target) {
+            // Seen while this process stood by, perhaps: its writer has had its time already.
+            let seen = Moment(self.now().0.saturating_sub(known_for));
+            memory.protocol.other_writer = Some(OtherWriter { operation, seen });
+        }
+        memory
     }
 
     pub fn remember(&self, target: &TargetKey, memory: TargetMemory) {

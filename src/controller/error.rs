@@ -61,6 +61,8 @@ pub enum VisitError {
     Outrun { races: u32 },
     #[error("the plan could not be carried out in one visit")]
     TooManyRounds,
+    #[error("the lease has not been renewed for some seconds; nothing is sent until it is")]
+    LeaseNotRenewed,
     #[error("the controller stops; what is under way is recorded")]
     Stopping,
 }
@@ -107,6 +109,7 @@ impl VisitError {
             Self::NotListed(_)
             | Self::NotFresh(_)
             | Self::TooManyRounds
+            | Self::LeaseNotRenewed
             | Self::Stopping
             | Self::Waiting(Waiting::Unidentified | Waiting::Running | Waiting::StaleRead) => Class::Transient,
             Self::Waiting(Waiting::AnotherWriter { left, .. }) => Class::Throttled(*left + Duration::from_millis(100)),
@@ -120,7 +123,7 @@ impl VisitError {
 
     pub fn reason(&self) -> Reason {
         match self {
-            Self::NotListed(_) | Self::Stopping => Reason::Applying,
+            Self::NotListed(_) | Self::LeaseNotRenewed | Self::Stopping => Reason::Applying,
             Self::NotFresh(_) | Self::Outrun { .. } | Self::TooManyRounds | Self::Waiting(Waiting::StaleRead) => {
                 Reason::TargetChanged
             }
@@ -153,6 +156,7 @@ impl VisitError {
             | Self::Probe(_)
             | Self::Audit(_)
             | Self::Outrun { .. }
+            | Self::LeaseNotRenewed
             | Self::TooManyRounds => false,
         }
     }

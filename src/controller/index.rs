@@ -2,7 +2,7 @@
 //!
 //! Synchronous, so that no lock is held across an await. A list replaces what was known only once it is complete:
 //! a slow, broken or refused list never looks like a withdrawal.
-use super::queue::TargetKey;
+use super::queue::{TargetKey, Urgency};
 use crate::api::IdentityTarget;
 use crate::api::raw::{self, Readable, Unread};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -10,7 +10,9 @@ use kube::ResourceExt;
 use kube::api::DynamicObject;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 use tokio::sync::Notify;
+use tokio::time::Instant;
 
 type Uid = String;
 
@@ -42,6 +44,20 @@ struct Inner {
     targets: Objects<Arc<IdentityTarget>>,
     /// Targets whose record this process is writing: what the watch tells of them meanwhile is no news.
     writing: BTreeSet<TargetKey>,
+    /// The attempt that a target's record announces, and when this process first saw it.
+    intents: HashMap<TargetKey, (String, Instant)>,
+}
+
+impl Inner {
+    fn note_intent(&mut self, target: &TargetKey, object: &IdentityTarget) {
+        let Some(intent) = &object.record.intent else {
+            self.intents.remove(target);
+            return;
+        };
+        if self.intents.get(target).is_none_or(|(known, _)| *known != intent.operation) {
+            self.intents.insert(target.clone(), (intent.operation.clone(), Instant::now()));
+        }
+    }
 }
 
 /// Objects by uid, found by the target that they are about.
@@ -205,7 +221,9 @@ impl Index {
 
     pub fn list_target(&self, object: IdentityTarget) {
         if let Some((uid, target)) = about(&object) {
-            self.inner().targets.list(uid, target, Arc::new(object));
+            let mut inner = self.inner();
+            inner.note_intent(&target, &object);
+            inner.targets.list(uid, target, Arc::new(object));
         }
     }
 
@@ -224,8 +242,31 @@ impl Index {
         if known.is_some_and(|known| known >= version(&object.metadata)) {
             return None;
         }
+        inner.note_intent(&target, &object);
         inner.targets.put(uid, target.clone(), Arc::new(object));
         (!inner.writing.contains(&target)).then_some(target)
+    }
+
+    /// Every target that somebody declares something about, or that has a record, and how urgent it is for a process
+    /// that begins to work: people wait for what nobody has acted on yet, and for what was cut off.
+    pub fn all(&self) -> BTreeMap<TargetKey, Urgency> {
+        let inner = self.inner();
+        let targets: BTreeSet<_> = inner.assignments.by_target.keys().chain(inner.targets.by_target.keys()).collect();
+        let urgency = |target: &TargetKey| {
+            let waits_for = inner.assignments.of(target).filter_map(waits_for).min();
+            waits_for.unwrap_or(if inner.intents.contains_key(target) { Urgency::Retry } else { Urgency::Drift })
+        };
+        targets.into_iter().map(|target| (target.clone(), urgency(target))).collect()
+    }
+
+    /// The attempt that the target's record announces, and how long this process has known of it.
+    pub fn intent(&self, target: &TargetKey) -> Option<(String, Duration)> {
+        let inner = self.inner();
+        let (operation, seen) = inner.intents.get(target)?;
+        let is_this = |object: &&Arc<IdentityTarget>| {
+            object.record.intent.as_ref().is_some_and(|intent| intent.operation == *operation)
+        };
+        inner.targets.of(target).any(|object| is_this(&object)).then(|| (operation.clone(), seen.elapsed()))
     }
 
     /// Says that this process is about to write the target's record, or has done so.
@@ -239,8 +280,10 @@ impl Index {
     }
 
     pub fn delete_target(&self, object: &IdentityTarget) -> Option<TargetKey> {
-        let taken = object.uid().and_then(|uid| self.inner().targets.take(&uid));
-        taken.map(|(target, _)| target)
+        let mut inner = self.inner();
+        let (target, _) = object.uid().and_then(|uid| inner.targets.take(&uid))?;
+        inner.intents.remove(&target);
+        Some(target)
     }
 }
 
@@ -266,6 +309,17 @@ fn metadata(entry: &Entry) -> &ObjectMeta {
     }
 }
 
+/// What its owner waits for, if nobody has acted on it yet.
+fn waits_for(entry: &Entry) -> Option<Urgency> {
+    let Entry::Read(readable) = entry else { return None };
+    let metadata = &readable.object.metadata;
+    let acted_on = readable.object.status.as_ref().and_then(|status| status.observed_generation);
+    if acted_on != metadata.generation {
+        return Some(Urgency::Change);
+    }
+    metadata.deletion_timestamp.is_some().then_some(Urgency::Deletion)
+}
+
 /// What decides a visit: generation, deletion and our own annotations, which bump no generation.
 fn mark(entry: &Entry) -> (Option<i64>, bool, Vec<(String, String)>) {
     let meta = metadata(entry);
@@ -281,4 +335,40 @@ fn about(object: &IdentityTarget) -> Option<(Uid, TargetKey)> {
 /// Resource versions are compared as numbers, which Kubernetes promises from 1.35 on and kept all along.
 fn version(metadata: &ObjectMeta) -> u128 {
     metadata.resource_version.as_ref().and_then(|version| version.parse().ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn target(version: u32, operation: Option<&str>) -> IdentityTarget {
+        let id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/web";
+        let intent = operation.map(
+            |operation| json!({"attempt": 1, "base": {}, "writer": "one", "operation": operation}),
+        );
+        let object = json!({
+            "apiVersion": "lanyard.dev/v1alpha1", "kind": "IdentityTarget",
+            "metadata": {"name": "web", "uid": "u", "resourceVersion": version.to_string()},
+            "record": {"formatVersion": 1, "resourceId": id, "intent": intent},
+        });
+        serde_json::from_value(object).expect("an IdentityTarget")
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_attempt_is_known_from_when_it_was_first_seen() {
+        let index = Index::default();
+        let key = index.apply_target(target(1, Some("first"))).expect("news");
+        tokio::time::advance(Duration::from_secs(7)).await;
+        index.apply_target(target(2, Some("first")));
+        assert_eq!(index.intent(&key), Some(("first".into(), Duration::from_secs(7))));
+        index.apply_target(target(3, Some("second")));
+        assert_eq!(index.intent(&key), Some(("second".into(), Duration::ZERO)), "each attempt has its own time");
+        index.apply_target(target(4, None));
+        assert_eq!(index.intent(&key), None);
+
+        index.apply_target(target(5, Some("third")));
+        index.delete_target(&target(5, None));
+        assert_eq!(index.intent(&key), None);
+    }
 }

@@ -1,5 +1,6 @@
 //! The Kubernetes calls of a visit, each under a timeout: the client itself has none for reads.
 use crate::api::{IdentityAssignment, IdentityAssignmentStatus, IdentityTarget};
+use crate::lease::Lead;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParams, PostParams, Preconditions};
@@ -21,6 +22,9 @@ const PATIENCE: Duration = Duration::from_secs(15);
 pub enum KubeError {
     #[error("Kubernetes did not answer within {} s", PATIENCE.as_secs())]
     Timeout,
+    /// The term is over: whoever leads now writes it.
+    #[error("this process leads no more")]
+    NotLeading,
     /// Somebody wrote meanwhile.
     #[error("the object changed meanwhile")]
     Conflict,
@@ -63,11 +67,28 @@ async fn patiently<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Res
 pub struct Kubernetes {
     client: Client,
     reporter: Reporter,
+    lead: Lead,
 }
 
 impl Kubernetes {
     pub fn new(client: Client, instance: String) -> Self {
-        Self { client, reporter: Reporter { controller: MANAGER.into(), instance: Some(instance) } }
+        let reporter = Reporter { controller: MANAGER.into(), instance: Some(instance) };
+        Self { client, reporter, lead: Lead::for_ever() }
+    }
+
+    /// The same calls, of which those that write are made in this term alone.
+    pub fn under(&self, lead: Lead) -> Self {
+        Self { lead, ..self.clone() }
+    }
+
+    /// A write begins while the lease is held, and is not waited for any longer: what it has not brought about by
+    /// then, another process may have to.
+    async fn write<T>(&self, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, KubeError> {
+        tokio::select! {
+            biased;
+            () = self.lead.lapsed() => Err(KubeError::NotLeading),
+            answer = patiently(call) => answer,
+        }
     }
 
     pub fn client(&self) -> Client {
@@ -88,19 +109,19 @@ impl Kubernetes {
     }
 
     pub async fn create_target(&self, target: &IdentityTarget) -> Result<IdentityTarget, KubeError> {
-        patiently(self.targets().create(&params(), target)).await
+        self.write(self.targets().create(&params(), target)).await
     }
 
     /// Writes the whole object under its `resourceVersion`: of two writers with one view, one succeeds.
     pub async fn replace_target(&self, target: &IdentityTarget) -> Result<IdentityTarget, KubeError> {
-        patiently(self.targets().replace(&target.name_any(), &params(), target)).await
+        self.write(self.targets().replace(&target.name_any(), &params(), target)).await
     }
 
     /// Deletes this very version of the object.
     pub async fn delete_target(&self, target: &IdentityTarget) -> Result<(), KubeError> {
         let this = Preconditions { uid: target.uid(), resource_version: target.resource_version() };
         let params = DeleteParams { preconditions: Some(this), ..DeleteParams::default() };
-        missing_is_fine(patiently(self.targets().delete(&target.name_any(), &params)).await)
+        missing_is_fine(self.write(self.targets().delete(&target.name_any(), &params)).await)
     }
 
     /// Whether this very assignment is gone: a read past every cache, the proof that a list alone does not give.
@@ -132,7 +153,7 @@ impl Kubernetes {
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         let api = self.assignments(object.namespace.as_deref().unwrap_or_default());
         let name = object.name.as_deref().unwrap_or_default();
-        missing_is_fine(patiently(api.patch_metadata(name, &params, &Patch::Merge(patch))).await)
+        missing_is_fine(self.write(api.patch_metadata(name, &params, &Patch::Merge(patch))).await)
     }
 
     /// An assignment's metadata as it is now, past any cache.
@@ -152,13 +173,13 @@ impl Kubernetes {
         });
         let params = PatchParams::apply(MANAGER).force();
         let api = self.assignments(object.namespace.as_deref().unwrap_or_default());
-        missing_is_fine(patiently(api.patch_status(name, &params, &Patch::Apply(patch))).await)
+        missing_is_fine(self.write(api.patch_status(name, &params, &Patch::Apply(patch))).await)
     }
 
     /// Publishes an Event. A recorder of its own each time: a shared one would fold different notes of one reason into the first.
     pub async fn publish(&self, event: &Event, about: &ObjectReference) -> Result<(), KubeError> {
         let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
-        patiently(recorder.publish(event, about)).await
+        self.write(recorder.publish(event, about)).await
     }
 }
 

@@ -21,11 +21,12 @@ mod report;
 mod schedule;
 mod status;
 mod supervise;
+mod terms;
 mod visit;
 mod watch;
 
 pub use brake::{Brake, Rate};
-pub use context::{Choices, Context, Parts};
+pub use context::{Choices, Parts};
 pub use error::VisitError;
 pub use kubernetes::Kubernetes;
 pub use supervise::run;

@@ -79,6 +79,12 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    /// Forgets what was due and what was under way: a term begins. Whoever calls this pushes afterwards what the index
+    /// then holds, so that what came in meanwhile is not missed.
+    pub fn forget(&self) {
+        *self.state() = State::default();
+    }
+
     /// How many targets are due now, and how many are being visited.
     pub fn depth(&self) -> (usize, usize) {
         let state = self.state();

@@ -172,6 +172,9 @@ async fn probe(context: &Context, visit: &Visit) -> Result<Option<Precondition>,
     if context.precondition(kind).is_some() {
         return Ok(None);
     }
+    if !context.may_patch() {
+        return Err(VisitError::LeaseNotRenewed);
+    }
     let answer = context.arm.probe(&visit.target).await.map_err(VisitError::Probe)?;
     context.learn_precondition(kind, answer);
     Ok(Some(answer))

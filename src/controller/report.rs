@@ -20,6 +20,10 @@ use std::collections::BTreeMap;
 
 /// Tells everybody what is now so, and says when to come back.
 pub async fn report(context: &Context, visit: &mut Visit, end: &Result<(), VisitError>) -> Next {
+    // Another process leads, or may: it finds out for itself, and tells.
+    if !context.lead.is_held() {
+        return None;
+    }
     let failure = match end {
         Ok(()) => None,
         Err(VisitError::Stopping) => return None,

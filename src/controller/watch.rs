@@ -1,5 +1,5 @@
 //! The two watches, and what they put on the queue.
-use super::context::Context;
+use super::context::Parts;
 use super::index::Change;
 use super::queue::Urgency;
 use crate::api::{IdentityAssignment, IdentityTarget};
@@ -10,23 +10,23 @@ use kube::runtime::watcher::{self, Event, watcher};
 use std::sync::Arc;
 
 /// Follows all assignments. Objects come raw, so that one that does not parse hides no other.
-pub async fn assignments(context: Arc<Context>) -> anyhow::Result<()> {
+pub async fn assignments(parts: Arc<Parts>) -> anyhow::Result<()> {
     let resource = ApiResource::erase::<IdentityAssignment>(&());
-    let api: Api<DynamicObject> = Api::all_with(context.kubernetes.client(), &resource);
+    let api: Api<DynamicObject> = Api::all_with(parts.kubernetes.client(), &resource);
     let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
-    while let Some(event) = next(&context, &mut events, "identityassignments").await? {
-        assignment_event(&context, event);
+    while let Some(event) = next(&parts, &mut events, "identityassignments").await? {
+        assignment_event(&parts, event);
     }
     Ok(())
 }
 
 /// Follows all targets' records.
-pub async fn targets(context: Arc<Context>) -> anyhow::Result<()> {
+pub async fn targets(parts: Arc<Parts>) -> anyhow::Result<()> {
     let resource = ApiResource::erase::<IdentityTarget>(&());
-    let api: Api<DynamicObject> = Api::all_with(context.kubernetes.client(), &resource);
+    let api: Api<DynamicObject> = Api::all_with(parts.kubernetes.client(), &resource);
     let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
-    while let Some(event) = next(&context, &mut events, "identitytargets").await? {
-        target_event(&context, event);
+    while let Some(event) = next(&parts, &mut events, "identitytargets").await? {
+        target_event(&parts, event);
     }
     Ok(())
 }
@@ -34,41 +34,41 @@ pub async fn targets(context: Arc<Context>) -> anyhow::Result<()> {
 type Events = futures::stream::BoxStream<'static, Result<Event<DynamicObject>, watcher::Error>>;
 
 /// The next event; `None` once the controller stops. Errors are told and survived: the watcher resumes by itself.
-async fn next(context: &Context, events: &mut Events, what: &str) -> anyhow::Result<Option<Event<DynamicObject>>> {
+async fn next(parts: &Parts, events: &mut Events, what: &str) -> anyhow::Result<Option<Event<DynamicObject>>> {
     loop {
         let event = tokio::select! {
-            () = context.stop.cancelled() => return Ok(None),
+            () = parts.stop.cancelled() => return Ok(None),
             event = events.try_next() => event,
         };
         match event {
             Ok(Some(event)) => return Ok(Some(event)),
             Ok(None) => anyhow::bail!("the watch of {what} ended"),
             Err(error) => {
-                context.metrics.watch_failed(what);
+                parts.metrics.watch_failed(what);
                 tracing::warn!(watch = what, error = crate::arm::chain(&error), "the watch failed; it resumes");
             }
         }
     }
 }
 
-fn assignment_event(context: &Context, event: Event<DynamicObject>) {
+fn assignment_event(parts: &Parts, event: Event<DynamicObject>) {
     match event {
-        Event::Init => context.index.begin_assignments(),
-        Event::InitApply(object) => context.index.list_assignment(&object),
+        Event::Init => parts.index.begin_assignments(),
+        Event::InitApply(object) => parts.index.list_assignment(&object),
         Event::InitDone => {
-            for target in context.index.end_assignments() {
-                context.queue.push(target, Urgency::Drift);
+            for target in parts.index.end_assignments() {
+                parts.queue.push(target, Urgency::Drift);
             }
         }
-        Event::Apply(object) => enqueue(context, context.index.apply_assignment(&object)),
-        Event::Delete(object) => enqueue(context, context.index.delete_assignment(&object)),
+        Event::Apply(object) => enqueue(parts, parts.index.apply_assignment(&object)),
+        Event::Delete(object) => enqueue(parts, parts.index.delete_assignment(&object)),
     }
 }
 
-fn enqueue(context: &Context, change: Change) {
+fn enqueue(parts: &Parts, change: Change) {
     match change {
-        Change::Wishes(target) => context.queue.push(target, Urgency::Change),
-        Change::Deletion(target) => context.queue.push(target, Urgency::Deletion),
+        Change::Wishes(target) => parts.queue.push(target, Urgency::Change),
+        Change::Deletion(target) => parts.queue.push(target, Urgency::Deletion),
         Change::Nothing => {}
         Change::Illegible(object) => {
             tracing::error!(
@@ -79,34 +79,34 @@ fn enqueue(context: &Context, change: Change) {
     }
 }
 
-fn target_event(context: &Context, event: Event<DynamicObject>) {
+fn target_event(parts: &Parts, event: Event<DynamicObject>) {
     let understood = |object: DynamicObject| {
         let name = object.metadata.name.clone().unwrap_or_default();
         let parsed = serde_json::to_value(object).and_then(serde_json::from_value::<IdentityTarget>);
         parsed.inspect_err(|error| tracing::error!(name, %error, "this IdentityTarget cannot be read")).ok()
     };
     match event {
-        Event::Init => context.index.begin_targets(),
+        Event::Init => parts.index.begin_targets(),
         Event::InitApply(object) => {
             if let Some(object) = understood(object) {
-                context.index.list_target(object);
+                parts.index.list_target(object);
             }
         }
         Event::InitDone => {
-            for target in context.index.end_targets() {
-                context.queue.push(target, Urgency::Drift);
+            for target in parts.index.end_targets() {
+                parts.queue.push(target, Urgency::Drift);
             }
         }
         Event::Apply(object) => {
-            let target = understood(object).and_then(|object| context.index.apply_target(object));
+            let target = understood(object).and_then(|object| parts.index.apply_target(object));
             if let Some(target) = target {
-                context.queue.push(target, Urgency::Change);
+                parts.queue.push(target, Urgency::Change);
             }
         }
         Event::Delete(object) => {
-            let target = understood(object).and_then(|object| context.index.delete_target(&object));
+            let target = understood(object).and_then(|object| parts.index.delete_target(&object));
             if let Some(target) = target {
-                context.queue.push(target, Urgency::Change);
+                parts.queue.push(target, Urgency::Change);
             }
         }
     }

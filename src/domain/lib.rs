@@ -24,6 +24,7 @@ pub mod halving;
 pub mod ids;
 pub mod intend;
 pub mod judge;
+pub mod lease;
 pub mod live;
 pub mod pace;
 pub mod patch;

@@ -10,6 +10,7 @@ mod faults_unknown;
 mod harness;
 mod holding;
 mod laundering;
+mod leading;
 mod leaving;
 mod one_bad;
 mod owning;

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result, ensure};
 use arm_simulator::{ArmSimulator, SECRET, Settings};
 use devenv::control_plane::{ControlPlane, Options};
 use devenv::paths;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, Patch, PatchParams};
 use lanyard::api::assignment::SystemAssigned;
@@ -106,6 +107,7 @@ async fn what_the_cluster_lacks_is_said_in_one_line_and_with_deploy_base_all_wor
     let stage = cluster.stage(&controller);
     cluster.allow_all_scopes(&stage).await?;
     whole_story(&stage).await?;
+    ensure!(cluster.leader().await?.is_some_and(|leader| !leader.is_empty()), "nobody holds the Lease");
 
     let log = std::fs::read_to_string(&stage.log)?;
     let refused = log.lines().find(|line| line.contains("forbidden"));
@@ -113,6 +115,7 @@ async fn what_the_cluster_lacks_is_said_in_one_line_and_with_deploy_base_all_wor
     let begun = Instant::now();
     let (status, _) = controller.terminate().await?;
     ensure!(status.code() == Some(0) && begun.elapsed() < Duration::from_secs(25), "{status:?}");
+    ensure!(cluster.leader().await?.as_deref() == Some(""), "the Lease is not released");
     Ok(())
 }
 
@@ -192,6 +195,8 @@ impl Cluster {
             ("AZURE_CLIENT_ID", self.arm.client_id().into()),
             ("AZURE_CLIENT_SECRET", SECRET.into()),
             ("SSL_CERT_FILE", self.arm.ca_pem_path().display().to_string()),
+            // As the Deployment has it.
+            ("POD_NAMESPACE", "lanyard-system".into()),
         ];
         Controller::start("least-rights", &variables, &[], self.control_plane.scratch())
     }
@@ -201,6 +206,12 @@ impl Cluster {
         self.arm.subscription(&subscription);
         let (client, log) = (self.client.clone(), controller.log.clone());
         Stage { namespace: "team".into(), subscription, client, arm: &self.arm, log }
+    }
+
+    /// Who holds the Lease; empty: nobody.
+    async fn leader(&self) -> Result<Option<String>> {
+        let leases: Api<Lease> = Api::namespaced(self.client.clone(), "lanyard-system");
+        Ok(leases.get("lanyard").await?.spec.and_then(|spec| spec.holder_identity))
     }
 
     async fn allow_all_scopes(&self, stage: &Stage<'_>) -> Result<()> {

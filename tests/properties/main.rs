@@ -3,6 +3,7 @@
 mod always;
 mod dangling;
 mod kit;
+mod lease;
 #[path = "../scenarios/merge.rs"]
 mod merge;
 mod protocol;

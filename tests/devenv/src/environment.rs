@@ -43,6 +43,8 @@ impl Environment {
             ("AZURE_CLIENT_ID", arm.client_id().into()),
             ("AZURE_CLIENT_SECRET", arm.client_secret().into()),
             ("SSL_CERT_FILE", arm.ca_pem_path().display().to_string()),
+            // There is no other namespace here, whatever pod we may run in ourselves.
+            ("LANYARD_LEASE_NAMESPACE", "default".into()),
         ]
     }
 }

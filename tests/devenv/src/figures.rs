@@ -18,8 +18,8 @@ use crate::control_plane::Options;
 use crate::environment::Environment;
 use crate::guardian::{Guarded, Guardian};
 
-const SUBSCRIPTION: &str = "5a3b1e00-0000-4000-8000-00000000f16e";
-const GROUP: &str = "figures";
+pub(crate) const SUBSCRIPTION: &str = "5a3b1e00-0000-4000-8000-00000000f16e";
+pub(crate) const GROUP: &str = "figures";
 /// Machines that get an identity one after the other.
 const CHANGES: usize = 40;
 /// As long as an update of a VM usually takes.
@@ -197,20 +197,20 @@ impl Bench {
     }
 }
 
-fn identity(name: &str) -> String {
+pub(crate) fn identity(name: &str) -> String {
     format!(
         "/subscriptions/{SUBSCRIPTION}/resourceGroups/{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
     )
 }
 
-fn is_ready(object: &Value, generation: i64) -> bool {
+pub(crate) fn is_ready(object: &Value, generation: i64) -> bool {
     let status = &object["status"];
     let ready = |condition: &Value| condition["type"] == "Ready" && condition["status"] == "True";
     let conditions = status["conditions"].as_array();
     status["observedGeneration"] == generation && conditions.is_some_and(|all| all.iter().any(ready))
 }
 
-async fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub(crate) async fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Result<T> {
     let begun = Instant::now();
     loop {
         if let Some(found) = look()? {
@@ -223,11 +223,11 @@ async fn until<T>(what: &str, mut look: impl FnMut() -> Result<Option<T>>) -> Re
     }
 }
 
-fn since_epoch(time: SystemTime) -> Duration {
+pub(crate) fn since_epoch(time: SystemTime) -> Duration {
     time.duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
-fn spread(mut waits: Vec<Duration>) -> String {
+pub(crate) fn spread(mut waits: Vec<Duration>) -> String {
     waits.sort();
     let at = |share: usize| waits.get((waits.len().saturating_sub(1)) * share / 100).copied().unwrap_or_default();
     format!("median {:.0?}, p95 {:.0?}, worst {:.0?}", at(50), at(95), at(100))

@@ -15,6 +15,7 @@ pub mod control_plane;
 pub mod crds;
 pub mod demo;
 pub mod environment;
+pub mod failover;
 pub mod figures;
 pub mod guardian;
 pub mod kubeconfig;

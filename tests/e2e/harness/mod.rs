@@ -10,7 +10,7 @@
 mod act;
 mod assignment;
 mod own;
-
+mod partition;
 mod process;
 mod read;
 mod slow_api;
@@ -27,6 +27,7 @@ use std::sync::{Mutex, PoisonError};
 pub use assignment::{Declared, assignment};
 
 pub use own::Own;
+pub use partition::Partition;
 pub use process::{Controller, tail};
 pub use read::{asked, names_of, sent};
 pub use slow_api::SlowApi;

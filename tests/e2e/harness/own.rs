@@ -73,7 +73,23 @@ impl Own {
 
     /// Starts one that finds the cluster by another kubeconfig.
     pub fn start_by(&self, kubeconfig: &Path, flags: &[&str]) -> Result<Controller> {
-        let variables = [
+        // Killed and started anew by the second: only tests of the election can wait for a lease to expire.
+        let variables = [&self.variables(kubeconfig)[..], &[("LANYARD_LEADER_ELECTION", "off".to_owned())]].concat();
+        Controller::start(&self.log_name(), &variables, flags, self.control_plane()?.scratch())
+    }
+
+    /// Starts one of several replicas that elect one of them, with a name and a log of its own.
+    pub fn start_replica(&self, name: &str, kubeconfig: &Path, flags: &[&str]) -> Result<Controller> {
+        let mut variables = self.variables(kubeconfig).to_vec();
+        variables.push(("LANYARD_LEASE_NAMESPACE", self.namespace.clone()));
+        variables.push(("POD_NAME", name.to_owned()));
+        let log = format!("{}-{name}", self.log_name());
+        Controller::start(&log, &variables, flags, self.control_plane()?.scratch())
+    }
+
+    /// Where the cluster and the cloud are.
+    fn variables(&self, kubeconfig: &Path) -> [(&'static str, String); 7] {
+        [
             ("KUBECONFIG", kubeconfig.display().to_string()),
             ("AZURE_RESOURCE_MANAGER_ENDPOINT", self.arm.arm_url().into()),
             ("AZURE_AUTHORITY_HOST", self.arm.authority_url().into()),
@@ -81,8 +97,7 @@ impl Own {
             ("AZURE_CLIENT_ID", self.arm.client_id().into()),
             ("AZURE_CLIENT_SECRET", self.arm.client_secret().into()),
             ("SSL_CERT_FILE", self.arm.ca_pem_path().display().to_string()),
-        ];
-        Controller::start(&self.log_name(), &variables, flags, self.control_plane()?.scratch())
+        ]
     }
 
     /// Hands and eyes.

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use devenv::control_plane::Options;
 use devenv::parts::{Part, Parts};
-use devenv::{figures, up};
+use devenv::{failover, figures, up};
 use std::path::PathBuf;
 
 /// A real Kubernetes API and a simulated Azure on this machine, to use Lanyard by hand.
@@ -38,6 +38,15 @@ enum Command {
         #[arg(long, default_value = "target/release/lanyard")]
         lanyard: PathBuf,
     },
+    /// Measures how long nobody leads of two replicas: killed, and told to stop; takes some ten minutes
+    Failover {
+        /// The binary to measure: build it with `cargo build --release -p lanyard`
+        #[arg(long, default_value = "target/release/lanyard")]
+        lanyard: PathBuf,
+        /// How often each
+        #[arg(long, default_value_t = 20)]
+        times: usize,
+    },
 }
 
 fn main() -> Result<()> {
@@ -52,6 +61,9 @@ fn main() -> Result<()> {
         }
         Command::Build => build(),
         Command::Figures { lanyard } => tokio::runtime::Runtime::new()?.block_on(figures::measure(&lanyard)),
+        Command::Failover { lanyard, times } => {
+            tokio::runtime::Runtime::new()?.block_on(failover::measure(&lanyard, times))
+        }
     }
 }
 

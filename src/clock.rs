@@ -1,0 +1,36 @@
+//! The two clocks: one to measure with, one to show to people.
+use jiff::Timestamp as Wall;
+use lanyard_domain::Moment;
+use tokio::time::Instant;
+
+/// The monotonic clock, from where the process began: all graces and expiries are measured by it.
+///
+/// On Linux it stands still while the machine sleeps, and goes on while the process is stopped.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    pub fn start() -> Self {
+        Self(Instant::now())
+    }
+
+    pub fn now(self) -> Moment {
+        Moment(self.0.elapsed())
+    }
+
+    /// To sleep until then.
+    pub fn instant(self, moment: Moment) -> Instant {
+        self.0 + moment.0
+    }
+
+    /// The time of day, for people.
+    #[expect(clippy::unused_self, reason = "whoever has no clock is told the time by nobody")]
+    pub fn wall(self) -> Wall {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "the one reading of the wall clock; everything else is handed it"
+        )]
+        let now = Wall::now();
+        now
+    }
+}

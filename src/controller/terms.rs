@@ -1,0 +1,128 @@
+//! One term after another: targets are visited while this process leads.
+//!
+//! A term that ends leaves the process running, its watches warm, for the next. Had the process to end instead, an API
+//! server that is away for a minute would cost every replica a restart, and Kubernetes delays each one longer.
+use super::context::{Context, Parts};
+use super::queue::{TargetKey, Urgency};
+use super::reconcile::reconcile;
+use crate::lease::{Elector, Lead};
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+
+/// Inside Kubernetes' 30 s of grace. What is cut off was recorded: the next term settles it.
+pub const WIND_DOWN: Duration = Duration::from_secs(20);
+
+/// A target whose visit panicked is left alone for a while.
+const AFTER_A_PANIC: Duration = Duration::from_secs(5 * 60);
+
+/// Leads and works, again and again, until the process is told to stop. Without an election there is one term.
+///
+/// Before both lists are in, this process is of no use as a leader: absence needs proof.
+pub async fn terms(parts: Arc<Parts>, elector: Option<Elector>) -> anyhow::Result<()> {
+    while !parts.index.is_ready() {
+        tokio::select! {
+            () = parts.stop.cancelled() => return Ok(()),
+            () = parts.index.became_ready() => {}
+        }
+    }
+    tracing::info!("the lists of assignments and targets are in");
+    let Some(mut elector) = elector else {
+        term(&parts, &Lead::for_ever(), None).await;
+        return Ok(());
+    };
+    while !parts.stop.is_cancelled() {
+        let lead = tokio::select! {
+            () = parts.stop.cancelled() => break,
+            lead = elector.campaign() => lead,
+        };
+        term(&parts, &lead, Some(&mut elector)).await;
+        lead.end();
+    }
+    // Nothing of this process writes any more: another may lead at once.
+    elector.release().await;
+    Ok(())
+}
+
+/// Works while it leads. When this returns, all that was begun in the term has ended or was cut off.
+async fn term(parts: &Parts, lead: &Lead, elector: Option<&mut Elector>) {
+    let context = Arc::new(Context::new(parts, lead.clone()));
+    tracing::info!(writer = context.writer, "this process leads; visits begin");
+    parts.metrics.leads(true);
+    parts.queue.forget();
+    for (target, urgency) in parts.index.all() {
+        parts.queue.push(target, urgency);
+    }
+    let stop = context.stop.clone();
+    let visits = visits(context);
+    tokio::pin!(visits);
+    tokio::select! {
+        // Told to stop: the lease is held until what is under way has ended.
+        () = &mut visits => {}
+        () = told_long_ago(parts) => cut_off(),
+        lost = hold(elector, lead) => {
+            tracing::warn!(why = %lost, "this process leads no more; it writes nothing, and stands by");
+            lead.end();
+            parts.metrics.leads(false);
+            stop.cancel();
+            if timeout(WIND_DOWN, visits).await.is_err() {
+                cut_off();
+            }
+        }
+    }
+    parts.metrics.leads(false);
+}
+
+fn cut_off() {
+    tracing::warn!("not everything ended in time; what was under way is recorded");
+}
+
+async fn hold(elector: Option<&mut Elector>, lead: &Lead) -> impl std::fmt::Display {
+    match elector {
+        Some(elector) => elector.hold(lead).await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn told_long_ago(parts: &Parts) {
+    parts.stop.cancelled().await;
+    tokio::time::sleep(WIND_DOWN).await;
+}
+
+async fn visit(context: Arc<Context>, target: TargetKey, slot: Option<OwnedSemaphorePermit>) {
+    let next = reconcile(&context, target.clone(), slot).await;
+    context.queue.done(&target, next);
+}
+
+/// A slot first, then the most urgent target of that moment: who comes late and is urgent overtakes.
+async fn next_visit(context: &Context) -> (TargetKey, Option<OwnedSemaphorePermit>) {
+    let slot = context.slots.clone().acquire_owned().await.ok();
+    (context.queue.next().await, slot)
+}
+
+/// Visits targets as they fall due, until the term ends.
+async fn visits(context: Arc<Context>) {
+    let mut under_way: JoinSet<()> = JoinSet::new();
+    let mut targets = HashMap::new();
+    loop {
+        tokio::select! {
+            () = context.stop.cancelled() => break,
+            (target, slot) = next_visit(&context) => {
+                let visit = visit(context.clone(), target.clone(), slot);
+                targets.insert(under_way.spawn(visit).id(), target);
+            }
+            Some(ended) = under_way.join_next_with_id() => {
+                let id = ended.as_ref().map_or_else(tokio::task::JoinError::id, |(id, ())| *id);
+                if let (Some(target), Err(error)) = (targets.remove(&id), ended) {
+                    // A defect, but this target's alone: the others go on.
+                    tracing::error!(machine = %target, %error, "a visit panicked");
+                    context.queue.done(&target, Some((Instant::now() + AFTER_A_PANIC, Urgency::Retry)));
+                }
+            }
+        }
+    }
+    while under_way.join_next().await.is_some() {}
+}
