@@ -15,6 +15,8 @@ pub mod api;
 pub mod arm;
 pub mod cli;
 mod controller;
+#[doc(hidden)]
+pub mod fail_point;
 mod server;
 mod telemetry;
 

@@ -9,6 +9,7 @@ mod faults_unknown;
 mod harness;
 mod holding;
 mod laundering;
+mod killed;
 mod leaving;
 mod owning;
 mod policies;

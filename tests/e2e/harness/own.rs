@@ -81,6 +81,7 @@ impl Own {
             ("AZURE_CLIENT_ID", self.arm.client_id().into()),
             ("AZURE_CLIENT_SECRET", self.arm.client_secret().into()),
             ("SSL_CERT_FILE", self.arm.ca_pem_path().display().to_string()),
+            (lanyard::fail_point::FILE, self.fail_points()?.display().to_string()),
         ];
         Controller::start(&self.log_name(), &variables, flags, self.control_plane()?.scratch())
     }
@@ -103,6 +104,11 @@ impl Own {
     /// Of all its controllers, one after another.
     fn log(&self) -> Result<PathBuf> {
         Ok(self.control_plane()?.scratch().path().join(self.log_name()).with_extension("log"))
+    }
+
+    /// Names the moments at which visits stand still; there is none while there is no file.
+    pub fn fail_points(&self) -> Result<PathBuf> {
+        Ok(self.log()?.with_extension("fail-points"))
     }
 
     fn log_name(&self) -> String {
