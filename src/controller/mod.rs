@@ -20,6 +20,7 @@ mod status;
 mod supervise;
 mod visit;
 mod watch;
+mod way;
 
 pub use brake::{Brake, Rate};
 pub use context::{Choices, Context, Parts};

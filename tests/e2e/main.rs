@@ -2,6 +2,7 @@
 //! what people are told.
 mod absence;
 mod admission;
+mod api_server;
 mod faults;
 mod faults_leaving;
 mod faults_some;

@@ -97,6 +97,16 @@ impl Own {
         })
     }
 
+    /// Lists as the API server gives them now: of assignments, and of targets.
+    pub async fn list_assignments_and_targets(&self) -> Result<[String; 2]> {
+        let list = async |resource: &str| {
+            let uri = format!("/apis/lanyard.dev/v1alpha1/{resource}");
+            let request = axum::http::Request::get(uri).body(Vec::new())?;
+            Ok::<_, anyhow::Error>(self.client.request_text(request).await?)
+        };
+        Ok([list("identityassignments").await?, list("identitytargets").await?])
+    }
+
     pub fn control_plane(&self) -> Result<&ControlPlane> {
         self.control_plane.as_ref().context("the test is over")
     }
