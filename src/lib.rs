@@ -16,6 +16,8 @@ pub mod arm;
 pub mod cli;
 mod clock;
 mod controller;
+#[doc(hidden)]
+pub mod fail_point;
 mod lease;
 mod server;
 mod telemetry;

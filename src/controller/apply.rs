@@ -7,6 +7,7 @@ use super::{audit_log, finalizers, refusal, report};
 use crate::api::status::PlannedChange;
 use crate::api::target::LastWrite;
 use crate::arm::{Accepted, ArmError, Operation, PATCH_LEAVES_WITHIN, Progress};
+use crate::fail_point::{self, Point};
 use lanyard_domain::intend::refused;
 use lanyard_domain::judge::{Note, Outcome, Sent};
 use lanyard_domain::pace::{Class, pause};
@@ -69,6 +70,7 @@ pub async fn apply(context: &Context, visit: &mut Visit, recorded: Recorded) -> 
     let etag = recorded.patch().if_match.clone();
     let answer = context.arm.patch_identity(&target, &body, etag.as_ref(), recorded.request_id()).await;
     count(context, visit, &recorded, answer.as_ref().err());
+    fail_point::reached(Point::PatchAnswered, &target).await;
     let result = match answer {
         Ok(accepted) => taken(context, visit, &recorded, leaves, accepted).await,
         Err(error) => turned_down(context, visit, &recorded, error).await,
@@ -108,6 +110,7 @@ async fn taken(
         None => Ok(Progress::Succeeded),
         Some(operation) => follow(context, visit, operation).await,
     };
+    fail_point::reached(Point::OperationEnded, &visit.target).await;
     let (outcome, result) = match end {
         Ok(Progress::Succeeded) => {
             succeeded(visit, recorded);
@@ -183,6 +186,7 @@ async fn follow(context: &Context, visit: &mut Visit, operation: &Operation) -> 
             told = true;
         }
         pause_or_stop(context, wait).await?;
+        fail_point::reached(Point::BeforePoll, &visit.target).await;
         match context.arm.poll(operation).await {
             Ok(Progress::Running { retry_after }) => {
                 failed = 0;

@@ -4,6 +4,7 @@ use super::kubernetes::KubeError;
 use super::visit::Visit;
 use crate::api::claim::{is_leaving, released};
 use crate::api::raw::Readable;
+use crate::fail_point::{self, Point};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lanyard_domain::depart::has_left;
 use lanyard_domain::{Leaving, Record};
@@ -18,8 +19,10 @@ pub async fn add(context: &Context, visit: &mut Visit) {
     let needing: Vec<_> = needing.filter(|read| !visit.finalized.contains(&read.claim.key.uid)).cloned().collect();
     for read in needing {
         let finalizers = with_ours(&read.object.metadata);
+        fail_point::reached(Point::BeforeFinalizer, &visit.target).await;
         match set(context, &read.object.metadata, finalizers, with_ours).await {
             Ok(()) => {
+                fail_point::reached(Point::AfterFinalizer, &visit.target).await;
                 visit.finalized.insert(read.claim.key.uid.clone());
             }
             Err(error) => {
@@ -45,7 +48,9 @@ pub async fn remove(context: &Context, visit: &Visit) -> Result<(), KubeError> {
         let leaves = claim.leaving.is_some() && has_ours(&read.object.metadata);
         let is_released = released(&read.object.metadata);
         if leaves && !is_released && (visit.gone || visit.going || has_left(&visit.record, claims, &claim.key.uid)) {
+            fail_point::reached(Point::BeforeFinalizerGoes, &visit.target).await;
             take_off(context, &read.object.metadata).await?;
+            fail_point::reached(Point::AfterFinalizerWent, &visit.target).await;
         }
     }
     release(context, visit).await

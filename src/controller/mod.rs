@@ -24,6 +24,7 @@ mod supervise;
 mod terms;
 mod visit;
 mod watch;
+mod way;
 
 pub use brake::{Brake, Rate};
 pub use context::{Choices, Parts};

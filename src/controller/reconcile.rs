@@ -10,6 +10,7 @@ use super::visit::Visit;
 use super::{gather, identities, refusal, report};
 use crate::api::ADOPT;
 use crate::arm::Precondition;
+use crate::fail_point::{self, Point};
 use lanyard_domain::audit::audit;
 use lanyard_domain::depart::{adopt, depart};
 use lanyard_domain::halving::Again;
@@ -69,8 +70,10 @@ async fn steps(context: &Context, visit: &mut Visit) -> Result<(), VisitError> {
             continue;
         }
         let removals = patch.removals();
+        fail_point::reached(Point::BeforeIntent, &visit.target).await;
         let recorded = record(context, visit, &claims, &plan, patch).await;
         let recorded = recorded.inspect_err(|_| context.brake.refund(removals))?;
+        fail_point::reached(Point::AfterIntent, &visit.target).await;
         // 4. apply
         match apply(context, visit, recorded).await? {
             Applied::Ended | Applied::NotSent | Applied::Refused | Applied::Failed => {}

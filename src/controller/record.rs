@@ -6,6 +6,7 @@ use super::kubernetes::KubeError;
 use super::queue::TargetKey;
 use super::visit::Visit;
 use crate::api::{IdentityTarget, TargetRecord};
+use crate::fail_point::{self, Point};
 use lanyard_domain::dangling::begun;
 use lanyard_domain::evidence::intent_still_good;
 use lanyard_domain::intend::{Attempt, intend};
@@ -165,10 +166,13 @@ pub async fn remove(context: &Context, visit: &mut Visit) -> Result<(), RecordTr
     if let Some(finalizers) = &mut object.metadata.finalizers {
         finalizers.retain(|finalizer| finalizer != TARGET_FINALIZER);
     }
+    fail_point::reached(Point::BeforeTargetIsBare, &visit.target).await;
     let bare = context.kubernetes.replace_target(&object).await.map_err(changed)?;
     if object.metadata.deletion_timestamp.is_none() {
+        fail_point::reached(Point::BeforeTargetGoes, &visit.target).await;
         context.kubernetes.delete_target(&bare).await.map_err(changed)?;
     }
+    fail_point::reached(Point::AfterTargetWent, &visit.target).await;
     context.index.delete_target(&bare);
     Ok(())
 }

@@ -9,6 +9,7 @@ use super::visit::Visit;
 use super::{events, finalizers, gather, news};
 use crate::api::raw::Readable;
 use crate::arm::chain;
+use crate::fail_point::{self, Point};
 use lanyard_domain::claims::{Holding, Stance};
 use lanyard_domain::depart::{has_left, recorded_claims};
 use lanyard_domain::intend::conclude;
@@ -66,11 +67,13 @@ async fn told(
     let mut verdicts = verdicts(context, visit, &claims, &ending);
     let news = news::of(visit, &claims, &verdicts);
     context.metrics.removals_held(news::held_removals(visit));
+    fail_point::reached(Point::BeforeSettling, &visit.target).await;
     let settled = if end.as_ref().is_err_and(VisitError::leaves_record_alone) {
         Err(None)
     } else {
         settle(context, visit, &claims, &verdicts).await.map_err(Some)
     };
+    fail_point::reached(Point::AfterSettling, &visit.target).await;
     finalizers::add(context, visit).await;
     let finalizers = match &settled {
         Ok(()) => finalizers::remove(context, visit).await,
@@ -89,6 +92,7 @@ async fn told(
     };
     unread_statuses(context, visit).await;
     events::publish_all(context, visit, news).await;
+    fail_point::reached(Point::AfterEvents, &visit.target).await;
     unsettled.map_or(Ok(()), Err)?;
     finalizers.map_err(RecordTrouble::NotWritten)?;
     statuses
@@ -212,7 +216,9 @@ async fn write_status(
     if read.object.status.as_ref() == Some(new) {
         return Ok(());
     }
+    fail_point::reached(Point::BeforeStatus, &read.target).await;
     let written = context.kubernetes.apply_status(&read.object.metadata, new).await;
+    fail_point::reached(Point::AfterStatus, &read.target).await;
     Ok(written.map_err(RecordTrouble::NotWritten)?)
 }
 

@@ -2,19 +2,23 @@
 use super::context::Parts;
 use super::index::Change;
 use super::queue::Urgency;
+use super::way;
 use crate::api::{IdentityAssignment, IdentityTarget};
 use futures::{StreamExt, TryStreamExt};
+use kube::Resource;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use std::sync::Arc;
+use std::time::Duration;
 
-/// Follows all assignments. Objects come raw, so that one that does not parse hides no other.
+/// Before a new list, where the version to go on from is not served any more.
+const BEFORE_A_NEW_LIST: Duration = Duration::from_secs(2);
+
+/// Follows all assignments.
 pub async fn assignments(parts: Arc<Parts>) -> anyhow::Result<()> {
-    let resource = ApiResource::erase::<IdentityAssignment>(&());
-    let api: Api<DynamicObject> = Api::all_with(parts.kubernetes.client(), &resource);
-    let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
-    while let Some(event) = next(&parts, &mut events, "identityassignments").await? {
+    let mut watch = Watch::of::<IdentityAssignment>(&parts, "identityassignments");
+    while let Some(event) = watch.next(&parts).await? {
         assignment_event(&parts, event);
     }
     Ok(())
@@ -22,10 +26,8 @@ pub async fn assignments(parts: Arc<Parts>) -> anyhow::Result<()> {
 
 /// Follows all targets' records.
 pub async fn targets(parts: Arc<Parts>) -> anyhow::Result<()> {
-    let resource = ApiResource::erase::<IdentityTarget>(&());
-    let api: Api<DynamicObject> = Api::all_with(parts.kubernetes.client(), &resource);
-    let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
-    while let Some(event) = next(&parts, &mut events, "identitytargets").await? {
+    let mut watch = Watch::of::<IdentityTarget>(&parts, "identitytargets");
+    while let Some(event) = watch.next(&parts).await? {
         target_event(&parts, event);
     }
     Ok(())
@@ -33,22 +35,54 @@ pub async fn targets(parts: Arc<Parts>) -> anyhow::Result<()> {
 
 type Events = futures::stream::BoxStream<'static, Result<Event<DynamicObject>, watcher::Error>>;
 
-/// The next event; `None` once the controller stops. Errors are told and survived: the watcher resumes by itself.
-async fn next(parts: &Parts, events: &mut Events, what: &str) -> anyhow::Result<Option<Event<DynamicObject>>> {
-    loop {
-        let event = tokio::select! {
-            () = parts.stop.cancelled() => return Ok(None),
-            event = events.try_next() => event,
-        };
-        match event {
-            Ok(Some(event)) => return Ok(Some(event)),
-            Ok(None) => anyhow::bail!("the watch of {what} ended"),
-            Err(error) => {
-                parts.metrics.watch_failed(what);
-                tracing::warn!(watch = what, error = crate::arm::chain(&error), "the watch failed; it resumes");
+/// A list, and what has happened since. Objects come raw, so that one that does not parse hides no other.
+struct Watch {
+    what: &'static str,
+    api: Api<DynamicObject>,
+    events: Events,
+}
+
+impl Watch {
+    fn of<K: Resource<DynamicType = ()>>(parts: &Parts, what: &'static str) -> Self {
+        let api = Api::all_with(way::of_a_watcher(parts.kubernetes.client()), &ApiResource::erase::<K>(&()));
+        let events = from_the_start(api.clone());
+        Self { what, api, events }
+    }
+
+    /// The next event; `None` once the controller stops. Errors are told and survived: the watcher resumes by itself.
+    async fn next(&mut self, parts: &Parts) -> anyhow::Result<Option<Event<DynamicObject>>> {
+        loop {
+            let event = tokio::select! {
+                () = parts.stop.cancelled() => return Ok(None),
+                event = self.events.try_next() => event,
+            };
+            match event {
+                Ok(Some(event)) => return Ok(Some(event)),
+                Ok(None) => anyhow::bail!("the watch of {} ended", self.what),
+                Err(error) => {
+                    parts.metrics.watch_failed(self.what);
+                    tracing::warn!(
+                        watch = self.what,
+                        error = crate::arm::chain(&error),
+                        "the watch failed; it resumes"
+                    );
+                    if is_gone(&error) {
+                        tokio::time::sleep(BEFORE_A_NEW_LIST).await;
+                        self.events = from_the_start(self.api.clone());
+                    }
+                }
             }
         }
     }
+}
+
+fn from_the_start(api: Api<DynamicObject>) -> Events {
+    watcher(api, watcher::Config::default()).default_backoff().boxed()
+}
+
+/// The watcher would ask for the same version again, for ever: it knows only the event that says so, not the status.
+fn is_gone(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if status.code == 410)
 }
 
 fn assignment_event(parts: &Parts, event: Event<DynamicObject>) {

@@ -2,6 +2,7 @@
 //! what people are told.
 mod absence;
 mod admission;
+mod api_server;
 mod dangling;
 mod faults;
 mod faults_leaving;
@@ -9,6 +10,7 @@ mod faults_some;
 mod faults_unknown;
 mod harness;
 mod holding;
+mod killed;
 mod laundering;
 mod leading;
 mod leaving;

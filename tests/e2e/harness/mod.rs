@@ -8,12 +8,12 @@
 //! ```
 
 mod act;
+mod api_proxy;
 mod assignment;
 mod own;
 mod partition;
 mod process;
 mod read;
-mod slow_api;
 mod tell;
 mod wait;
 
@@ -24,13 +24,13 @@ use arm_simulator::{ArmSimulator, Identity, MachineBuilder};
 use devenv::world::World;
 use std::sync::{Mutex, PoisonError};
 
+pub use api_proxy::{ApiProxy, Asked, Trouble};
 pub use assignment::{Declared, assignment};
 
 pub use own::Own;
 pub use partition::Partition;
 pub use process::{Controller, tail};
 pub use read::{asked, names_of, sent};
-pub use slow_api::SlowApi;
 pub use wait::until_some;
 
 /// The resource group of every machine and identity, unless a test says otherwise.

@@ -74,7 +74,9 @@ impl Own {
     /// Starts one that finds the cluster by another kubeconfig.
     pub fn start_by(&self, kubeconfig: &Path, flags: &[&str]) -> Result<Controller> {
         // Killed and started anew by the second: only tests of the election can wait for a lease to expire.
-        let variables = [&self.variables(kubeconfig)[..], &[("LANYARD_LEADER_ELECTION", "off".to_owned())]].concat();
+        let mut variables = self.variables(kubeconfig).to_vec();
+        variables.push(("LANYARD_LEADER_ELECTION", "off".to_owned()));
+        variables.push((lanyard::fail_point::FILE, self.fail_points()?.display().to_string()));
         Controller::start(&self.log_name(), &variables, flags, self.control_plane()?.scratch())
     }
 
@@ -111,6 +113,16 @@ impl Own {
         })
     }
 
+    /// Lists as the API server gives them now: of assignments, and of targets.
+    pub async fn list_assignments_and_targets(&self) -> Result<[String; 2]> {
+        let list = async |resource: &str| {
+            let uri = format!("/apis/lanyard.dev/v1alpha1/{resource}");
+            let request = axum::http::Request::get(uri).body(Vec::new())?;
+            Ok::<_, anyhow::Error>(self.client.request_text(request).await?)
+        };
+        Ok([list("identityassignments").await?, list("identitytargets").await?])
+    }
+
     pub fn control_plane(&self) -> Result<&ControlPlane> {
         self.control_plane.as_ref().context("the test is over")
     }
@@ -118,6 +130,11 @@ impl Own {
     /// Of all its controllers, one after another.
     fn log(&self) -> Result<PathBuf> {
         Ok(self.control_plane()?.scratch().path().join(self.log_name()).with_extension("log"))
+    }
+
+    /// Names the moments at which visits stand still; there is none while there is no file.
+    pub fn fail_points(&self) -> Result<PathBuf> {
+        Ok(self.log()?.with_extension("fail-points"))
     }
 
     fn log_name(&self) -> String {

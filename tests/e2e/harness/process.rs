@@ -29,6 +29,11 @@ impl Controller {
         Ok(Self { process, log })
     }
 
+    /// Whether it has not ended by itself.
+    pub fn runs(&mut self) -> Result<bool> {
+        Ok(self.process.ended()?.is_none())
+    }
+
     /// SIGKILL: no code of the controller runs after it.
     pub fn kill(self) -> Result<()> {
         Ok(self.process.kill()?)

@@ -1,0 +1,56 @@
+//! Fail points: named moments of a visit, between any two of its side effects, at which a test kills the process.
+//!
+//! They are part of builds with debug assertions, which nobody ships; a release has nothing of them but this list.
+//! A feature of Cargo would do the same at the price of two builds of everything, one for `cargo test` and one for
+//! `cargo demo`; the crate `fail` stops a thread where one visit of many is to stop.
+use lanyard_domain::TargetId;
+
+/// Names a file of lines `<point> <machine>`. A visit to that machine that reaches that point says so in the log, and
+/// goes no further. The file is read at every point, so that a running process can be told.
+pub const FILE: &str = "LANYARD_FAIL_POINTS";
+
+/// What the log says then.
+pub const STANDS_STILL: &str = "this visit stands still";
+
+/// Every moment that has a name. A test iterates over them, and fails for one that no visit reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantArray)]
+pub enum Point {
+    BeforeIntent,
+    AfterIntent,
+    PatchAnswered,
+    BeforePoll,
+    OperationEnded,
+    BeforeSettling,
+    AfterSettling,
+    BeforeFinalizer,
+    AfterFinalizer,
+    BeforeFinalizerGoes,
+    AfterFinalizerWent,
+    BeforeTargetIsBare,
+    BeforeTargetGoes,
+    AfterTargetWent,
+    BeforeStatus,
+    AfterStatus,
+    AfterEvents,
+}
+
+/// The visit to `target` has come to `point`.
+#[cfg(debug_assertions)]
+pub async fn reached(point: Point, target: &TargetId) {
+    if is_armed(point, target) {
+        let point: &str = point.into();
+        tracing::warn!(point, machine = target.name(), "{STANDS_STILL}");
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(debug_assertions)]
+fn is_armed(point: Point, target: &TargetId) -> bool {
+    let Some(file) = std::env::var_os(FILE) else { return false };
+    let line = format!("{} {}", <&str>::from(point), target.name());
+    std::fs::read_to_string(file).is_ok_and(|armed| armed.lines().any(|known| known == line))
+}
+
+#[cfg(not(debug_assertions))]
+#[allow(clippy::unused_async, reason = "in a build with fail points it waits")]
+pub async fn reached(_: Point, _: &TargetId) {}
