@@ -5,14 +5,14 @@ use super::memory::{Aside, essence};
 use super::record::Recorded;
 use super::schedule::{jitter, next_try};
 use super::visit::{Done, Visit};
-use super::{audit_log, finalizers, report};
+use super::{audit_log, finalizers, report, seen};
 use crate::api::status::PlannedChange;
 use crate::api::target::LastWrite;
 use crate::arm::{Accepted, ArmError, Operation, PATCH_LEAVES_WITHIN, Progress};
 use lanyard_domain::intend::refused;
 use lanyard_domain::judge::{Outcome, Sent};
 use lanyard_domain::pace::{Class, pause};
-use lanyard_domain::plan::{SystemStep, default_change};
+use lanyard_domain::plan::{DefaultChange, SystemStep, default_change};
 use lanyard_domain::{IdentityId, Live, Orchestration, Patch, Timestamp};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -61,12 +61,13 @@ pub async fn apply(context: &Context, visit: &mut Visit, recorded: Recorded) -> 
     let target = visit.target.clone();
     let etag = recorded.patch().if_match.clone();
     let answer = context.arm.patch_identity(&target, &body, etag.as_ref(), recorded.request_id()).await;
+    let answered = audit_log::Answered::of(&answer);
     let result = match answer {
         Ok(accepted) => taken(context, visit, &recorded, leaves, accepted).await,
         Err(error) => turned_down(context, visit, &recorded, error),
     };
     visit.memory.protocol.last_write_ended = Some(context.now());
-    audit_log::written(visit, &recorded, &body, sent.elapsed(), &result);
+    audit_log::written(visit, &recorded, &body, sent.elapsed(), answered, &result);
     result
 }
 
@@ -93,7 +94,7 @@ async fn taken(
     };
     let (outcome, result) = match end {
         Ok(Progress::Succeeded) => {
-            succeeded(visit, recorded);
+            succeeded(context, visit, recorded);
             ("Succeeded", Ok(Applied::Ended))
         }
         Ok(Progress::Failed(error)) => {
@@ -104,13 +105,14 @@ async fn taken(
         Ok(Progress::Lost | Progress::Running { .. }) => ("Unknown", Ok(Applied::Ended)),
         Err(error) => ("Unknown", Err(error)),
     };
-    visit.last_write = Some(last_write(recorded, left, correlation_id, outcome));
+    visit.last_write = Some(last_write(visit, recorded, left, correlation_id, outcome));
     result
 }
 
-fn succeeded(visit: &mut Visit, recorded: &Recorded) {
+fn succeeded(context: &Context, visit: &mut Visit, recorded: &Recorded) {
     remember_outcome(visit, recorded, Outcome::Succeeded);
     let patch = recorded.patch().clone();
+    visit.memory.contest.made(&patch, context.now(), &context.wall());
     for id in patch.edits.keys() {
         visit.memory.aside.remove(id);
     }
@@ -122,23 +124,31 @@ fn succeeded(visit: &mut Visit, recorded: &Recorded) {
     visit.done.push(Done { patch, lost_principal, default_change });
 }
 
-fn last_write(recorded: &Recorded, left: Timestamp, correlation_id: Option<String>, outcome: &str) -> LastWrite {
+fn last_write(
+    visit: &Visit,
+    recorded: &Recorded,
+    left: Timestamp,
+    correlation_id: Option<String>,
+    outcome: &str,
+) -> LastWrite {
+    let changes = visit.live.as_ref().and_then(|live| default_change(live, recorded.patch()));
     LastWrite {
         time: left.0,
-        change: planned(recorded.patch()),
+        change: planned(recorded.patch(), changes.as_ref()),
         correlation_id,
         client_request_id: Some(recorded.request_id().into()),
         outcome: outcome.into(),
     }
 }
 
-/// A patch as status shows it.
-pub fn planned(patch: &Patch) -> PlannedChange {
+/// A patch as status shows it, and how it alters the default identity.
+pub fn planned(patch: &Patch, changes: Option<&DefaultChange>) -> PlannedChange {
     let ids = |ids: Vec<&IdentityId>| ids.into_iter().map(ToString::to_string).collect();
     PlannedChange {
         add: ids(patch.added().collect()),
         remove: ids(patch.removed().collect()),
         system_assigned: patch.system.map(Into::into),
+        default_identity: changes.map(seen::of_change),
     }
 }
 

@@ -16,6 +16,7 @@ mod reconcile;
 mod record;
 mod report;
 mod schedule;
+mod seen;
 mod status;
 mod supervise;
 mod visit;

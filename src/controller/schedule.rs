@@ -87,8 +87,9 @@ fn held_until(context: &Context, visit: &Visit) -> Option<Duration> {
     // Many targets that wait for the brake come back one after the other, as it lets them.
     let turn = (paced > 0).then(|| context.brake.book(paced));
     let aside = holds.contains(&Hold::SetAside).then(|| visit.memory.next_try(context.now())).flatten();
+    let contested = holds.contains(&Hold::Contested).then(|| visit.memory.contest.next_try(context.now())).flatten();
     let more = holds.contains(&Hold::NextRequest).then_some(Duration::ZERO);
-    turn.into_iter().chain(aside).chain(more).min()
+    turn.into_iter().chain(aside).chain(contested).chain(more).min()
 }
 
 /// A number from 0 to 1, so that many targets do not come back together.

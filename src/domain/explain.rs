@@ -59,6 +59,7 @@ impl fmt::Display for Hold {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::SetAside => "ARM refused it",
+            Self::Contested => "somebody keeps undoing it",
             Self::RemovalsPaced => "removals are paced",
             Self::RemovalsPaused => "removals are paused",
             Self::Unguarded => "the endpoint ignores If-Match",

@@ -1,5 +1,6 @@
 //! The plan: for every identity a step and a reason, and the one PATCH that follows from them.
 use crate::claims::{ClaimKey, Claims};
+use crate::contest::Contested;
 use crate::draft::Draft;
 use crate::evidence::{Complete, Fresh};
 use crate::ids::IdentityId;
@@ -24,6 +25,8 @@ pub struct Bounds {
     pub removals: Removals,
     /// Ids that ARM refused a short while ago: they wait, the others go on.
     pub set_aside: BTreeSet<IdentityId>,
+    /// What somebody keeps undoing: it waits longer each time, the rest goes on.
+    pub contested: Contested,
     pub guard: Guard,
     /// Additions and removals go in requests of their own: one endpoint was seen to refuse them mixed.
     pub split: bool,
@@ -83,6 +86,8 @@ pub enum Why {
 pub enum Hold {
     /// ARM refused this id; it is tried again later.
     SetAside,
+    /// Somebody keeps undoing it; it is repaired at a slowing pace.
+    Contested,
     RemovalsPaced,
     RemovalsPaused,
     /// The endpoint ignores If-Match, and the write would shrink `type`.
@@ -149,9 +154,10 @@ pub fn plan(facts: Facts<'_>) -> Plan {
     let mut draft =
         Draft { live: facts.live, system: system_step(system_wish(facts.claims), facts), steps: user_steps(facts) };
     draft.set_aside(&facts.bounds.set_aside);
+    draft.contested(&facts.bounds.contested);
     let default_change = draft.default_change();
     if default_change.is_some() {
-        draft.hold_for_default_identity(facts.claims);
+        draft.hold_for_default_identity(facts.claims, facts.record);
     }
     draft.pace(facts.bounds.removals);
     draft.fit_request(facts.bounds.split);

@@ -1,6 +1,7 @@
 //! What holds of the decisions for any claims, record and live state, and cases of the protocol that once failed.
 #![allow(clippy::expect_used, reason = "a test says what it expected")]
 mod always;
+mod default_identity;
 mod kit;
 #[path = "../scenarios/merge.rs"]
 mod merge;
