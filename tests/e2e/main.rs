@@ -2,6 +2,8 @@
 //! what people are told.
 mod absence;
 mod admission;
+mod contested;
+mod explained;
 mod faults;
 mod faults_leaving;
 mod faults_some;
@@ -12,6 +14,7 @@ mod laundering;
 mod leaving;
 mod owning;
 mod policies;
+mod principals;
 mod process;
 mod promises;
 mod safety;
