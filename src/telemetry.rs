@@ -8,9 +8,16 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
-use std::fmt;
+use std::fs::OpenOptions;
 use std::io::IsTerminal;
-use tracing_subscriber::EnvFilter;
+use std::path::PathBuf;
+use std::sync::Mutex;
+use tracing::Subscriber;
+use tracing_subscriber::filter::{FilterExt, filter_fn};
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::registry::LookupSpan;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer, fmt};
 
 /// How log lines are written.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -20,23 +27,67 @@ pub enum LogFormat {
     Text,
 }
 
+/// Where the audit stream goes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum AuditLog {
+    /// Among the other lines, told apart by their target.
+    #[default]
+    WithTheRest,
+    Stdout,
+    /// Appended to, and made if it is not there.
+    File(PathBuf),
+}
+
+impl From<Option<PathBuf>> for AuditLog {
+    fn from(path: Option<PathBuf>) -> Self {
+        match path {
+            None => Self::WithTheRest,
+            Some(path) if path.as_os_str() == "-" => Self::Stdout,
+            Some(path) => Self::File(path),
+        }
+    }
+}
+
+/// The target of the audit stream.
+const AUDIT: &str = "audit";
+
 /// Starts logging to standard error. `filter` is in the form of `RUST_LOG`.
 ///
 /// # Errors
-/// A filter that cannot be parsed, or logging that was started already.
-pub fn start_logging(format: LogFormat, filter: &str) -> anyhow::Result<()> {
+/// A filter that cannot be parsed, an audit log that cannot be written, or logging that was started already.
+pub fn start_logging(format: LogFormat, filter: &str, audit: &AuditLog) -> anyhow::Result<()> {
+    let apart = *audit != AuditLog::WithTheRest;
     // The audit stream goes on, however quiet the rest is, unless it is named.
-    let audited = if filter.contains("audit") { filter.to_owned() } else { format!("{filter},audit=info") };
+    let audited = if filter.contains(AUDIT) { filter.to_owned() } else { format!("{filter},{AUDIT}=info") };
     let filter = EnvFilter::try_new(audited).with_context(|| {
         format!("'{filter}' is no log filter (--log-level, RUST_LOG): write info, or lanyard=debug")
     })?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    let builder = builder.with_ansi(std::io::stderr().is_terminal());
-    let started = match format {
-        LogFormat::Json => builder.json().flatten_event(true).with_current_span(true).with_span_list(false).try_init(),
-        LogFormat::Text => builder.try_init(),
+    let rest = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let rest = match format {
+        LogFormat::Json => rest.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
+        LogFormat::Text => rest.boxed(),
     };
+    let rest = rest.with_filter(filter.and(filter_fn(move |line| !(apart && line.target() == AUDIT))));
+    let started = tracing_subscriber::registry().with(rest).with(audit_layer(audit)?).try_init();
     started.map_err(|error| anyhow::anyhow!("logging could not be started: {error}"))
+}
+
+/// Every audit line as JSON, whatever the filter and format of the rest.
+fn audit_layer<S>(audit: &AuditLog) -> anyhow::Result<Option<impl Layer<S> + use<S>>>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+{
+    let lines = fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
+    let layer = match audit {
+        AuditLog::WithTheRest => return Ok(None),
+        AuditLog::Stdout => lines.with_writer(std::io::stdout).boxed(),
+        AuditLog::File(path) => {
+            let file = OpenOptions::new().create(true).append(true).open(path);
+            let file = file.with_context(|| format!("{} cannot be written (--audit-log)", path.display()))?;
+            lines.with_writer(Mutex::new(file)).boxed()
+        }
+    };
+    Ok(Some(layer.with_filter(filter_fn(|line| line.target() == AUDIT))))
 }
 
 type Labels = Vec<(&'static str, String)>;
@@ -50,13 +101,14 @@ pub struct Metrics {
     latency: Family<Labels, Histogram>,
     watch_failures: Counters,
     removals_held: Counter,
+    contested: Counter,
     due: Gauge,
     under_way: Gauge,
     leader: Gauge,
 }
 
-impl fmt::Debug for Metrics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+impl std::fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Metrics")
     }
 }
@@ -69,7 +121,7 @@ impl Default for Metrics {
         let latency: Family<Labels, Histogram> =
             Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 2.0, 12)));
         let watch_failures = Counters::default();
-        let removals_held = Counter::default();
+        let (removals_held, contested) = (Counter::default(), Counter::default());
         let (due, under_way, leader) = (Gauge::default(), Gauge::default(), Gauge::default());
         registry.register("visits", "Visits to targets, by how they ended", visits.clone());
         registry.register("arm_requests", "Requests to ARM, by method, bucket and status", requests.clone());
@@ -81,10 +133,15 @@ impl Default for Metrics {
             "Removals that waited for the brake, counted at every visit",
             removals_held.clone(),
         );
+        registry.register(
+            "contested",
+            "Changes left undone for a while because somebody keeps undoing them, counted at every visit",
+            contested.clone(),
+        );
         registry.register("targets_due", "Targets that wait for a visit", due.clone());
         registry.register("targets_under_way", "Targets that are being visited", under_way.clone());
         registry.register("leader", "1 while this process leads", leader.clone());
-        Self { registry, visits, requests, latency, watch_failures, removals_held, due, under_way, leader }
+        Self { registry, visits, requests, latency, watch_failures, removals_held, contested, due, under_way, leader }
     }
 }
 
@@ -96,6 +153,10 @@ impl Metrics {
 
     pub fn watch_failed(&self, what: &str) {
         self.watch_failures.get_or_create(&vec![("resource", what.to_owned())]).inc();
+    }
+
+    pub fn contested(&self, count: usize) {
+        self.contested.inc_by(count as u64);
     }
 
     pub fn removals_held(&self, count: usize) {
@@ -110,7 +171,7 @@ impl Metrics {
     ///
     /// # Errors
     /// None in practice: text is written to memory.
-    pub fn scrape(&self, (due, under_way): (usize, usize)) -> Result<String, fmt::Error> {
+    pub fn scrape(&self, (due, under_way): (usize, usize)) -> Result<String, std::fmt::Error> {
         self.due.set(i64::try_from(due).unwrap_or(i64::MAX));
         self.under_way.set(i64::try_from(under_way).unwrap_or(i64::MAX));
         let mut text = String::new();

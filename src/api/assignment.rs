@@ -3,7 +3,7 @@
 
 use crate::api::rules;
 use crate::api::status::{
-    Origin, PlannedChange, SystemAssignedStatus, Unmanaged, UserState, conditions_schema, list_map_by,
+    Origin, PlannedWrite, SystemAssignedStatus, Unmanaged, UserState, conditions_schema, list_map_by,
 };
 use crate::domain::claims;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -192,7 +192,7 @@ pub struct IdentityAssignmentStatus {
 
     /// This assignment's part of what is about to be written or, in Observe, of what Enforce would write. Missing when there is nothing to do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub plan: Option<PlannedChange>,
+    pub plan: Option<PlannedWrite>,
 
     /// What the columns of kubectl get show.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -240,6 +240,10 @@ pub struct UserAssignedStatus {
     /// Object id of the identity's service principal, which roles are granted to. Missing like clientId.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal_id: Option<String>,
+
+    /// Object id of the service principal that was last seen before the present one, or before it went missing. Where principalId tells another one, role assignments of the previous one are void. Goes with the annotation lanyard.dev/acknowledge: principals on the IdentityTarget.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_principal_id: Option<String>,
 
     /// What to know or do about this identity. Missing when it is as declared.
     #[serde(skip_serializing_if = "Option::is_none")]

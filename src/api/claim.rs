@@ -2,8 +2,8 @@
 use crate::api::assignment::Ensure as EntryEnsure;
 use crate::api::duration::{self, DurationError};
 use crate::api::target::ClaimMode;
-use crate::api::{IdentityAssignment, IdentityAssignmentSpec, RELEASE};
-use crate::domain::claims::{Claim, ClaimKey, Ensure, Holding, Leaving, Mode, Stance};
+use crate::api::{ALLOW_DEFAULT_IDENTITY_CHANGE, IdentityAssignment, IdentityAssignmentSpec, RELEASE};
+use crate::domain::claims::{Claim, ClaimKey, DefaultIdentityChange, Ensure, Holding, Leaving, Mode, Stance};
 use crate::domain::{IdError, IdentityId, TargetId};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::{BTreeMap, BTreeSet};
@@ -45,7 +45,7 @@ pub fn claim(object: &IdentityAssignment) -> Result<(TargetId, Claim), SpecError
         mode,
         stance: stance(mode),
         deletion_policy,
-        default_identity_change: spec.default_identity_change.into(),
+        default_identity_change: default_identity_change(object),
         leaving,
     };
     Ok((target, claim))
@@ -81,8 +81,20 @@ pub fn is_leaving(metadata: &ObjectMeta) -> bool {
 /// A person said that the object may go as things are.
 #[must_use]
 pub fn released(metadata: &ObjectMeta) -> bool {
-    let annotation = metadata.annotations.as_ref().and_then(|annotations| annotations.get(RELEASE));
+    says_true(metadata, RELEASE)
+}
+
+fn says_true(metadata: &ObjectMeta, annotation: &str) -> bool {
+    let annotation = metadata.annotations.as_ref().and_then(|annotations| annotations.get(annotation));
     annotation.is_some_and(|value| value == "true")
+}
+
+/// `Block` waits for the changed field, or for a person's word on this very object.
+fn default_identity_change(object: &IdentityAssignment) -> DefaultIdentityChange {
+    if says_true(&object.metadata, ALLOW_DEFAULT_IDENTITY_CHANGE) {
+        return DefaultIdentityChange::Warn;
+    }
+    object.spec.default_identity_change.into()
 }
 
 fn identities(spec: &IdentityAssignmentSpec) -> Result<BTreeMap<IdentityId, Ensure>, SpecError> {
@@ -113,7 +125,7 @@ fn stance(mode: Mode) -> Stance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::claims::{DefaultIdentityChange, DeletionPolicy, SystemWish};
+    use crate::domain::claims::{DeletionPolicy, SystemWish};
     use rstest::rstest;
     use serde_json::{Value, json};
 
@@ -188,6 +200,16 @@ mod tests {
         #[case] how: Leaving,
     ) {
         assert_eq!(claim(&deleted(&spec, release)).expect("a claim").1.leaving, Some(how));
+    }
+
+    #[rstest]
+    #[case::said("true", DefaultIdentityChange::Warn)]
+    #[case::not_quite("yes", DefaultIdentityChange::Block)]
+    fn an_annotation_lifts_a_block(#[case] value: &str, #[case] change: DefaultIdentityChange) {
+        let mut object = assignment(&json!({"defaultIdentityChange": "Block"}));
+        let annotations = BTreeMap::from([(ALLOW_DEFAULT_IDENTITY_CHANGE.to_owned(), value.to_owned())]);
+        object.metadata.annotations = Some(annotations);
+        assert_eq!(claim(&object).expect("a claim").1.default_identity_change, change);
     }
 
     #[rstest]

@@ -30,5 +30,11 @@ pub const RECONCILE_AT: &str = "lanyard.dev/reconcile-at";
 /// On an `IdentityTarget`, `declared`: what is present and declared at that moment counts as attached by Lanyard.
 pub const ADOPT: &str = "lanyard.dev/adopt";
 
+/// On an `IdentityTarget`, `principals`: principals that are no more were seen to; status stops telling of them.
+pub const ACKNOWLEDGE: &str = "lanyard.dev/acknowledge";
+
+/// On an assignment, `"true"`: `defaultIdentityChange: Block` acts as `Warn`.
+pub const ALLOW_DEFAULT_IDENTITY_CHANGE: &str = "lanyard.dev/allow-default-identity-change";
+
 /// On a namespace: the ARM scopes that its assignments may name, comma-separated; `*` for all.
 pub const ALLOWED_SCOPES: &str = "lanyard.dev/allowed-scopes";

@@ -31,6 +31,8 @@ pub struct Readable {
     pub object: IdentityAssignment,
     pub target: TargetId,
     pub claim: Claim,
+    /// Who wrote it: the field managers, for the audit log.
+    pub managers: Vec<String>,
 }
 
 /// Reads an object as the API server told it: in full, or as far as it is legible.
@@ -40,12 +42,22 @@ pub struct Readable {
 pub fn read(value: &Value) -> Result<Result<Readable, Box<Unread>>, Nameless> {
     let why = match IdentityAssignment::deserialize(value) {
         Ok(object) => match claim::claim(&object) {
-            Ok((target, claim)) => return Ok(Ok(Readable { object, target, claim })),
+            Ok((target, claim)) => {
+                let managers = managers(&object.metadata);
+                return Ok(Ok(Readable { object, target, claim, managers }));
+            }
             Err(error) => error,
         },
         Err(error) => SpecError::Unparsable(error.to_string()),
     };
     legible(value, why).map(Box::new).map(Err)
+}
+
+/// Those of the object itself: its status is written by the controller.
+fn managers(metadata: &ObjectMeta) -> Vec<String> {
+    let entries = metadata.managed_fields.iter().flatten().filter(|entry| entry.subresource.is_none());
+    let names: BTreeSet<String> = entries.filter_map(|entry| entry.manager.clone()).collect();
+    names.into_iter().collect()
 }
 
 fn legible(value: &Value, why: SpecError) -> Result<Unread, Nameless> {

@@ -106,9 +106,17 @@ pub struct SystemAssignedStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal_id: Option<String>,
 
+    /// Object id of the service principal that was last seen before the present one, or before it went missing. Where principalId tells another one, role assignments of the previous one are void. Goes with the annotation lanyard.dev/acknowledge: principals on the IdentityTarget.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_principal_id: Option<String>,
+
     /// Entra tenant of the service principal. Missing like principalId.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tenant_id: Option<String>,
+
+    /// What to know or do about it. Missing when it is as declared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// What is on the machine and nobody's here.
@@ -135,6 +143,33 @@ pub struct PlannedChange {
     /// Enable or Disable, where the system-assigned identity is to be switched.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub system_assigned: Option<SystemSwitch>,
+
+    /// How the change alters what a program gets that names no identity, what is held back included. Missing when it does not, or when such a program got nothing before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_identity: Option<DefaultIdentityChanged>,
+}
+
+/// The identity that the metadata service gives to a program that names none, before and after a change.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DefaultIdentityChanged {
+    /// SystemAssigned, the ARM resource id of a user-assigned identity, or None: such a program gets an error.
+    pub before: String,
+
+    /// Likewise.
+    pub after: String,
+}
+
+/// A write that is due and not made yet, to the letter.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PlannedWrite {
+    #[serde(flatten)]
+    pub change: PlannedChange,
+
+    /// JSON body of the PATCH, exactly as it would be sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patch: Option<String>,
 }
 
 /// Makes a list a map by one key, so that entries are merged and not replaced.

@@ -6,7 +6,7 @@
 
 use crate::api::assignment::{DeletionPolicy, Mode};
 use crate::api::status::{
-    Origin, PlannedChange, SystemAssignedStatus, SystemSwitch, Unmanaged, UserState, conditions_schema,
+    Origin, PlannedChange, PlannedWrite, SystemAssignedStatus, SystemSwitch, Unmanaged, UserState, conditions_schema,
 };
 use crate::api::{GROUP, VERSION};
 use crate::domain::record::FORMAT_VERSION;
@@ -339,9 +339,13 @@ pub struct IdentityTargetStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unmanaged: Option<Unmanaged>,
 
+    /// What a program on the machine gets that names no identity: SystemAssigned, the ARM resource id of a user-assigned identity, or None.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_identity: Option<String>,
+
     /// The write that is pending now. Missing when there is nothing to do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub plan: Option<TargetPlan>,
+    pub plan: Option<PlannedWrite>,
 
     /// The last write that Lanyard made to the machine.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -370,6 +374,10 @@ pub struct TargetIdentity {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub principal_id: Option<String>,
 
+    /// Object id of the service principal that was last seen before the present one, or before it went missing. Where principalId tells another one, role assignments of the previous one are void. Goes with the annotation lanyard.dev/acknowledge: principals on the IdentityTarget.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub previous_principal_id: Option<String>,
+
     /// Client id of the identity. Missing like principalId.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
@@ -377,18 +385,6 @@ pub struct TargetIdentity {
     /// Assignments that name it, as namespace/name.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub claimed_by: Vec<String>,
-}
-
-/// The write that is pending now.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct TargetPlan {
-    #[serde(flatten)]
-    pub change: PlannedChange,
-
-    /// JSON body of the PATCH, exactly as it would be sent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub patch: Option<String>,
 }
 
 /// A write that Lanyard made.

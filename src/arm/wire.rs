@@ -31,6 +31,7 @@ pub(super) fn machine(target: &TargetId, body: &[u8], header: Option<&str>) -> R
         orchestration: orchestration(target.kind(), word(properties.get("orchestrationMode")).as_deref()),
         location: word(document.get("location")),
         tagged_by_aks: tagged_by_aks(document.get("tags")),
+        may_roll_out: may_roll_out(properties),
     })
 }
 
@@ -149,6 +150,17 @@ fn orchestration(kind: MachineKind, mode: Option<&str>) -> Orchestration {
         }
         MachineKind::ScaleSet => Orchestration::Uniform,
     }
+}
+
+/// Upgrade policy Automatic, image `latest`.
+fn may_roll_out(properties: &Map<String, Value>) -> bool {
+    let is = |path: &[&str], wanted: &str| {
+        let (first, rest) = path.split_first().map_or(("", path), |(first, rest)| (*first, rest));
+        let value = rest.iter().try_fold(properties.get(first)?, |value, part| value.get(part));
+        Some(value?.as_str()?.eq_ignore_ascii_case(wanted))
+    };
+    let image = ["virtualMachineProfile", "storageProfile", "imageReference", "version"];
+    is(&["upgradePolicy", "mode"], "Automatic") == Some(true) && is(&image, "latest") == Some(true)
 }
 
 fn tagged_by_aks(tags: Option<&Value>) -> bool {

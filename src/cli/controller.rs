@@ -141,6 +141,9 @@ struct Process {
     /// What is logged, such as info or lanyard=debug.
     #[arg(long, env = "RUST_LOG", default_value = "info", value_name = "FILTER")]
     log_level: String,
+    /// Where the audit line of every write goes: a file, to be appended to, or - for standard output. Else among the log lines.
+    #[arg(long, env = "LANYARD_AUDIT_LOG", value_name = "FILE")]
+    audit_log: Option<PathBuf>,
     /// Machines that may be worked on at once. Waiting for an operation does not count.
     #[arg(long, env = "LANYARD_CONCURRENCY", default_value_t = 64, value_name = "N")]
     concurrency: usize,
@@ -152,7 +155,7 @@ impl Controller {
     /// # Errors
     /// A start that is not possible, in one line; or a task that ended early.
     pub fn run(self) -> anyhow::Result<()> {
-        start_logging(self.process.log_format, &self.process.log_level)?;
+        start_logging(self.process.log_format, &self.process.log_level, &self.process.audit_log.clone().into())?;
         // One provider for all of TLS: with none chosen, rustls would have to guess.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;

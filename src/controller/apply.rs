@@ -3,7 +3,7 @@ use super::context::Context;
 use super::error::VisitError;
 use super::record::Recorded;
 use super::visit::{Done, Visit};
-use super::{audit_log, finalizers, refusal, report};
+use super::{audit_log, finalizers, refusal, report, seen};
 use crate::api::status::PlannedChange;
 use crate::api::target::LastWrite;
 use crate::arm::{Accepted, ArmError, Operation, PATCH_LEAVES_WITHIN, Progress};
@@ -11,7 +11,7 @@ use crate::fail_point::{self, Point};
 use lanyard_domain::intend::refused;
 use lanyard_domain::judge::{Note, Outcome, Sent};
 use lanyard_domain::pace::{Class, pause};
-use lanyard_domain::plan::{Plan, SystemStep, default_change};
+use lanyard_domain::plan::{DefaultChange, Plan, SystemStep, default_change};
 use lanyard_domain::{IdentityId, Live, Patch, Timestamp};
 use std::time::Duration;
 use tokio::time::Instant;
@@ -71,12 +71,13 @@ pub async fn apply(context: &Context, visit: &mut Visit, recorded: Recorded) -> 
     let answer = context.arm.patch_identity(&target, &body, etag.as_ref(), recorded.request_id()).await;
     count(context, visit, &recorded, answer.as_ref().err());
     fail_point::reached(Point::PatchAnswered, &target).await;
+    let answered = audit_log::Answered::of(&answer);
     let result = match answer {
         Ok(accepted) => taken(context, visit, &recorded, leaves, accepted).await,
         Err(error) => turned_down(context, visit, &recorded, error).await,
     };
     visit.memory.protocol.last_write_ended = Some(context.now());
-    audit_log::written(visit, &recorded, &body, sent.elapsed(), &result);
+    audit_log::written(visit, &recorded, &body, sent.elapsed(), answered, &result);
     result
 }
 
@@ -113,7 +114,7 @@ async fn taken(
     fail_point::reached(Point::OperationEnded, &visit.target).await;
     let (outcome, result) = match end {
         Ok(Progress::Succeeded) => {
-            succeeded(visit, recorded);
+            succeeded(context, visit, recorded);
             ("Succeeded", Ok(Applied::Ended))
         }
         Ok(Progress::Failed(error)) => ("Failed", failed(context, visit, recorded, error).await),
@@ -121,22 +122,27 @@ async fn taken(
         Ok(Progress::Lost | Progress::Running { .. }) => ("Unknown", Ok(Applied::Ended)),
         Err(error) => ("Unknown", Err(error)),
     };
-    visit.last_write = Some(last_write(recorded, left, correlation_id, outcome));
+    visit.last_write = Some(last_write(visit, recorded, left, correlation_id, outcome));
     result
 }
 
-fn succeeded(visit: &mut Visit, recorded: &Recorded) {
+fn succeeded(context: &Context, visit: &mut Visit, recorded: &Recorded) {
     remember_outcome(visit, recorded, Outcome::Succeeded);
     let patch = recorded.patch().clone();
     visit.memory.asides.accepted(&patch);
+    visit.memory.contest.made(&patch, context.now(), &context.wall());
     let lost_principal = match visit.plan.as_ref().map(|plan| &plan.system) {
         Some(SystemStep::Disable { principal_id, .. }) => principal_id.clone(),
         _ => None,
     };
-    let under_repair = visit.plan.as_ref().map(|plan| plan.under_repair.clone()).unwrap_or_default();
-    let default_change = visit.live.as_ref().and_then(|live| default_change(live, &patch, &under_repair));
+    let default_change = changes_default(visit, &patch);
     visit.notes.extend(repaired(visit));
     visit.done.push(Done { patch, lost_principal, default_change });
+}
+
+/// How it alters the identity of those who name none. An entry under repair counts as there.
+fn changes_default(visit: &Visit, patch: &Patch) -> Option<DefaultChange> {
+    default_change(visit.live.as_ref()?, patch, &visit.plan.as_ref()?.under_repair)
 }
 
 /// What was just taken off to be put on again.
@@ -151,23 +157,31 @@ fn repaired(visit: &Visit) -> Vec<Note> {
     dead.filter_map(note).collect()
 }
 
-fn last_write(recorded: &Recorded, left: Timestamp, correlation_id: Option<String>, outcome: &str) -> LastWrite {
+fn last_write(
+    visit: &Visit,
+    recorded: &Recorded,
+    left: Timestamp,
+    correlation_id: Option<String>,
+    outcome: &str,
+) -> LastWrite {
+    let changes = changes_default(visit, recorded.patch());
     LastWrite {
         time: left.0,
-        change: planned(recorded.patch()),
+        change: planned(recorded.patch(), changes.as_ref()),
         correlation_id,
         client_request_id: Some(recorded.request_id().into()),
         outcome: outcome.into(),
     }
 }
 
-/// A patch as status shows it.
-pub fn planned(patch: &Patch) -> PlannedChange {
+/// A patch as status shows it, and how it alters the default identity.
+pub fn planned(patch: &Patch, changes: Option<&DefaultChange>) -> PlannedChange {
     let ids = |ids: Vec<&IdentityId>| ids.into_iter().map(ToString::to_string).collect();
     PlannedChange {
         add: ids(patch.added().collect()),
         remove: ids(patch.removed().collect()),
         system_assigned: patch.system.map(Into::into),
+        default_identity: changes.map(seen::of_change),
     }
 }
 

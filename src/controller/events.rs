@@ -5,6 +5,7 @@ use super::visit::{Done, Visit};
 use k8s_openapi::api::core::v1::ObjectReference;
 use kube::Resource;
 use kube::runtime::events::{Event, EventType};
+use lanyard_domain::contest::{Matter, Undone, in_words};
 use lanyard_domain::judge::Note;
 use lanyard_domain::plan::DefaultChange;
 use lanyard_domain::reason::Reason;
@@ -39,11 +40,11 @@ pub enum Audience {
 }
 
 /// Publishes what is news. What is no longer said may be news again.
-pub async fn publish_all(context: &Context, visit: &mut Visit, news: Vec<News>) {
+pub async fn publish_all(context: &Context, visit: &mut Visit, news: Vec<News>, ended_well: bool) {
     for news in news {
         publish(context, visit, &news).await;
     }
-    visit.memory.has_spoken();
+    visit.memory.has_spoken(ended_well);
 }
 
 async fn publish(context: &Context, visit: &mut Visit, news: &News) {
@@ -157,6 +158,31 @@ pub fn of_system_kept(visit: &Visit, leaving: &str) -> News {
         visit.target.name()
     );
     News { reason: "SystemIdentityKept", action: "Delete", note, warning: false, audience: Audience::Target }
+}
+
+/// Before the first write: whether a change of the model's identity starts a rollout is not documented.
+pub async fn before_rollout(context: &Context, visit: &mut Visit) {
+    let may = visit.live.as_ref().is_some_and(|live| live.may_roll_out);
+    if !may || std::mem::replace(&mut visit.memory.rollout_told, true) {
+        return;
+    }
+    let note = format!(
+        "the identities of {} are about to change; its upgrade policy is Automatic and its image latest, so that Azure \
+         may replace instances",
+        visit.target.name()
+    );
+    let news = News { reason: "RolloutPossible", action: "Patch", note, warning: true, audience: Audience::All };
+    publish(context, visit, &news).await;
+}
+
+/// Somebody keeps undoing a change of ours.
+pub fn of_contest(visit: &Visit, matter: &Matter, undone: &Undone) -> News {
+    let note = format!("{}: {}", visit.target.name(), in_words(matter, undone));
+    let audience = match matter {
+        Matter::User(id, _) => Audience::Declaring([id.clone()].into()),
+        Matter::System(_) => Audience::All,
+    };
+    News { reason: Reason::Contested.as_str(), action: "Patch", note, warning: true, audience }
 }
 
 /// What a visit found out beside its own writes.

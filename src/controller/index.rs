@@ -296,7 +296,7 @@ fn understand(object: &DynamicObject) -> Option<(Uid, TargetKey, Entry)> {
     Some((uid, Arc::new(target), entry))
 }
 
-/// Managed fields are the heaviest part of an object, and nobody here reads them.
+/// Managed fields are the heaviest part of an object; their managers' names are taken already.
 fn lighter(mut readable: Readable) -> Readable {
     readable.object.metadata.managed_fields = None;
     readable

@@ -2,6 +2,7 @@
 use super::aside::Asides;
 use super::identities::Watch;
 use lanyard_domain::Moment;
+use lanyard_domain::contest::Contest;
 use lanyard_domain::judge::Memory;
 use lanyard_domain::pace::Class;
 use lanyard_domain::reason::Reason;
@@ -19,12 +20,16 @@ pub struct TargetMemory {
     pub failures: Failures,
     /// Entries that look dead.
     pub watch: Watch,
+    /// What somebody keeps undoing.
+    pub contest: Contest,
     /// The first of the 404s in a row that say the target is gone.
     pub gone_since: Option<Moment>,
     /// Races lost in a row: somebody else's write came between our read and our write.
     pub races: u32,
     /// Additions and removals were refused together: they go apart.
     pub split: bool,
+    /// That a write may start a rollout was said.
+    pub rollout_told: bool,
     /// What people asked for when it was last acted on.
     wishes: Vec<Asked>,
     /// What was last said in an Event, so that a retry storm is no Event storm.
@@ -83,6 +88,24 @@ impl TargetMemory {
         }
     }
 
+    /// The objects (by uid) whose spec is another one than when it was last acted on; none at first sight.
+    pub fn edited(&self, wishes: &[Asked]) -> BTreeSet<String> {
+        let as_it_was = |(uid, generation, _): &&Asked| {
+            generation.is_none() || self.wishes.iter().any(|(known, acted, _)| known == uid && acted == generation)
+        };
+        wishes
+            .iter()
+            .filter(|asked| !self.wishes.is_empty() && !as_it_was(asked))
+            .map(|(uid, ..)| uid.clone())
+            .collect()
+    }
+
+    /// Somebody asked for a look since.
+    pub fn hurried(&self, wishes: &[Asked]) -> bool {
+        let known = |asked: &Asked| self.wishes.iter().any(|(uid, _, at)| *uid == asked.0 && *at == asked.2);
+        wishes.iter().any(|asked| asked.2.is_some() && !known(asked))
+    }
+
     /// True the first time this is said. The same words again are no news, whatever their ids and numbers,
     /// as long as they are said at every visit.
     pub fn is_news(&mut self, about: &str, note: &str) -> bool {
@@ -91,10 +114,11 @@ impl TargetMemory {
         self.said.insert(about.to_owned(), essence.clone()) != Some(essence)
     }
 
-    /// A visit has said all that it has to: what it did not say is over, and would be news again.
-    pub fn has_spoken(&mut self) {
+    /// A visit has said all that it has to. If it ended well, what it did not say is over, and would be news again:
+    /// while there is trouble, kinds of it that come in turn are each told once.
+    pub fn has_spoken(&mut self, ended_well: bool) {
         let saying = std::mem::take(&mut self.saying);
-        self.said.retain(|about, _| saying.contains(about));
+        self.said.retain(|about, _| !ended_well || saying.contains(about));
     }
 
     /// Trouble is over: the next one counts anew. What a single id suffers from goes on.
@@ -121,11 +145,28 @@ mod tests {
         let mut memory = TargetMemory::default();
         let refusal = |id: &str| format!("Lanyard may not write: ARM said 403 (correlation id {id})");
         assert!(memory.is_news("AuthorizationFailed a", &refusal("4f1c")));
-        memory.has_spoken();
+        memory.has_spoken(true);
         assert!(!memory.is_news("AuthorizationFailed a", &refusal("77aa")));
-        memory.has_spoken();
-        memory.has_spoken();
+        memory.has_spoken(true);
+        memory.has_spoken(true);
         assert!(memory.is_news("AuthorizationFailed a", &refusal("77aa")), "it was over, and is back");
+    }
+
+    #[test]
+    fn kinds_of_trouble_that_come_in_turn_are_each_told_once() {
+        let mut memory = TargetMemory::default();
+        let mut tell = |about, note, well| {
+            let news = memory.is_news(about, note);
+            memory.has_spoken(well);
+            news
+        };
+        let first: Vec<bool> = ["ArmFailed", "ArmUnreachable"].map(|about| tell(about, "no answer", false)).into();
+        assert_eq!(first, [true, true]);
+        for _ in 0..50 {
+            assert!(!tell("ArmFailed", "no answer", false) && !tell("ArmUnreachable", "no answer", false));
+        }
+        assert!(tell("AsDeclared", "all is well", true));
+        assert!(tell("ArmFailed", "no answer", false), "it was over, and is back");
     }
 
     #[test]

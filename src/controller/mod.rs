@@ -19,6 +19,7 @@ mod record;
 mod refusal;
 mod report;
 mod schedule;
+mod seen;
 mod status;
 mod supervise;
 mod terms;

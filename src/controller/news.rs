@@ -2,17 +2,20 @@
 use super::events::{self, Audience, News};
 use super::report::Verdicts;
 use super::visit::Visit;
+use lanyard_domain::contest::Matter;
 use lanyard_domain::depart::has_left;
 use lanyard_domain::plan::Hold;
 use lanyard_domain::reason::Reason;
-use lanyard_domain::verdict::{Ready, Verdict};
+use lanyard_domain::verdict::{Ready, Verdict, contested_matters};
 use lanyard_domain::{Claims, Complete, Plan, SystemWish};
 
-pub fn of(visit: &Visit, claims: &Complete<Claims>, verdicts: &Verdicts) -> Vec<News> {
+pub fn of(visit: &mut Visit, claims: &Complete<Claims>, verdicts: &Verdicts) -> Vec<News> {
+    let contested = contested(visit);
+    let visit = &*visit;
     let done = visit.done.iter().map(|done| events::of_done(visit, done));
     let changes = visit.done.iter().filter_map(|done| done.default_change.as_ref());
     let changes = changes.map(|change| events::of_default_change(visit, change));
-    let notes = visit.notes.iter().map(|note| events::of_note(visit, note));
+    let notes = visit.notes.iter().chain(&visit.changed_principals).map(|note| events::of_note(visit, note));
     let obstacles = verdicts.iter().filter(|(_, verdict, _)| worth_an_event(verdict)).map(|(uid, verdict, _)| News {
         reason: verdict.reason.as_str(),
         action: "Visit",
@@ -22,7 +25,7 @@ pub fn of(visit: &Visit, claims: &Complete<Claims>, verdicts: &Verdicts) -> Vec<
     });
     let unguarded = (visit.unguarded == Some(true)).then(|| events::of_weak_mode(visit));
     let notes = notes.chain(unguarded);
-    done.chain(changes).chain(notes).chain(system_kept(visit, claims)).chain(obstacles).collect()
+    done.chain(changes).chain(notes).chain(system_kept(visit, claims)).chain(contested).chain(obstacles).collect()
 }
 
 /// Assignments that leave and wanted the system-assigned identity on: it stays, and people are told how to switch it off.
@@ -53,6 +56,8 @@ fn worth_an_event(verdict: &Verdict) -> bool {
             | Reason::RecordConflict
             | Reason::Throttled
             | Reason::ChangesPending
+            // Told once, by `contested`.
+            | Reason::Contested
     );
     let ready = match verdict.ready {
         Ready::True => true,
@@ -60,6 +65,22 @@ fn worth_an_event(verdict: &Verdict) -> bool {
         Ready::False | Ready::Unknown => false,
     };
     !ready && !everyday
+}
+
+/// Somebody keeps undoing us: told once for each identity, however long it goes on.
+fn contested(visit: &mut Visit) -> Vec<News> {
+    let matters = visit.plan.as_ref().map(contested_matters).unwrap_or_default();
+    let contest = &mut visit.memory.contest;
+    let news = matters.into_iter().filter(|matter| contest.is_news(matter));
+    let told: Vec<Matter> = news.collect();
+    told.iter()
+        .filter_map(|matter| Some(events::of_contest(visit, matter, visit.memory.contest.get(matter)?)))
+        .collect()
+}
+
+/// Changes that are left undone because of it: an alert rests on their count.
+pub fn contested_count(visit: &Visit) -> usize {
+    visit.plan.as_ref().map(contested_matters).unwrap_or_default().len()
 }
 
 /// Removals that wait for the brake: an alert rests on their count.

@@ -4,19 +4,22 @@
 use super::apply::{Applied, apply};
 use super::context::Context;
 use super::error::VisitError;
+use super::memory::Asked;
 use super::queue::{TargetKey, Urgency};
 use super::record::record;
+use super::seen::Before;
 use super::visit::Visit;
-use super::{gather, identities, refusal, report};
+use super::{events, gather, identities, refusal, report, seen};
 use crate::api::ADOPT;
 use crate::arm::Precondition;
 use crate::fail_point::{self, Point};
 use lanyard_domain::audit::audit;
+use lanyard_domain::contest::{Contested, Matter};
 use lanyard_domain::depart::{adopt, depart};
 use lanyard_domain::halving::Again;
 use lanyard_domain::judge::{Judge, Judgement, Waiting, judge};
 use lanyard_domain::plan::{Bounds, Guard};
-use lanyard_domain::{Claims, Complete, Facts, Moment, Patch, Plan, plan};
+use lanyard_domain::{Claim, Claims, Complete, Facts, Moment, Patch, Plan, SystemWish, plan};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -69,6 +72,7 @@ async fn steps(context: &Context, visit: &mut Visit) -> Result<(), VisitError> {
         if !may_leave(context, visit, &claims, &patch)? {
             continue;
         }
+        events::before_rollout(context, visit).await;
         let removals = patch.removals();
         fail_point::reached(Point::BeforeIntent, &visit.target).await;
         let recorded = record(context, visit, &claims, &plan, patch).await;
@@ -90,11 +94,27 @@ async fn gather_claims(context: &Context, visit: &mut Visit) -> Result<Complete<
     let claims = gather::claims(context, visit).await?;
     visit.claims = Some(claims.clone());
     let wishes = visit.wishes();
+    begin_anew(context, visit, &claims, &wishes);
     visit.memory.heard(wishes, context.now());
     let (record, notes) = depart(&visit.record, &claims);
     visit.record = record;
     visit.notes.extend(notes);
     Ok(claims)
+}
+
+/// Who edits what is contested begins anew with it; who asks for a look has it repaired once, now.
+fn begin_anew(context: &Context, visit: &mut Visit, claims: &Claims, wishes: &[Asked]) {
+    let edited = visit.memory.edited(wishes);
+    let claims: Vec<&Claim> = edited.iter().filter_map(|uid| claims.get(uid)).collect();
+    let hurried = visit.memory.hurried(wishes);
+    let undone = &mut visit.memory.contest;
+    undone.forget(|matter| match matter {
+        Matter::User(id, _) => claims.iter().any(|claim| claim.user.contains_key(id)),
+        Matter::System(_) => claims.iter().any(|claim| claim.system != SystemWish::Unmanaged),
+    });
+    if hurried {
+        undone.hurry(context.now());
+    }
 }
 
 /// Nobody wants anything here, and nothing of ours is on the machine.
@@ -111,6 +131,9 @@ async fn renew_token(context: &Context, visit: &Visit) -> Result<(), VisitError>
 }
 
 fn judge_record(context: &Context, visit: &mut Visit) -> Result<(), VisitError> {
+    if visit.before.is_none() {
+        visit.before = Some(Before::of(visit));
+    }
     let Some(live) = &visit.live else { return Err(VisitError::TooManyRounds) };
     let timestamp = context.wall();
     let by = Judge { writer: &context.writer, now: context.now(), timestamp: &timestamp };
@@ -122,12 +145,14 @@ fn judge_record(context: &Context, visit: &mut Visit) -> Result<(), VisitError> 
         Judgement::Clear { record, notes } => {
             visit.record = record;
             visit.notes.extend(notes);
+            seen::look(visit);
             Ok(())
         }
     }
 }
 
-/// The plan, if it has something to write. Whether AKS owns the group and whether If-Match holds is asked before a write only.
+/// The plan, if it has something to write. Whether AKS owns the group is asked before a write, or before one is shown;
+/// whether If-Match holds, before a write only.
 async fn decide(
     context: &Context,
     visit: &mut Visit,
@@ -140,7 +165,7 @@ async fn decide(
         // Never in the way of a change: whoever is dead has been so for a while.
         identities::look(context, visit, &claims).await;
     }
-    if draw(context, visit, &claims).patch.is_some() {
+    if draw(context, visit, &claims).patch.is_some() || is_observed(visit) {
         let managed_by = gather::group_managed_by(context, visit).await?;
         claims = gather::without_aks(visit, &claims, managed_by.as_deref()).unwrap_or(claims);
     }
@@ -162,6 +187,11 @@ async fn decide(
     visit.claims = Some(claims.clone());
     visit.plan = Some(drawn.clone());
     Ok(drawn.patch.clone().map(|patch| (claims, drawn, patch)))
+}
+
+/// Somebody is shown what Enforce would do, and Enforce would ask whose the group is.
+fn is_observed(visit: &Visit) -> bool {
+    visit.read.iter().any(|read| read.claim.leaving.is_none() && !read.claim.enforces())
 }
 
 /// Asks once whether the endpoint honours If-Match for this kind. Says what it heard, if it had to ask.
@@ -205,6 +235,7 @@ pub fn bounds(context: &Context, visit: &Visit, now: Moment) -> Bounds {
     Bounds {
         removals: context.brake.allowance(),
         set_aside: visit.memory.asides.not_now(now),
+        contested: Contested::of(&visit.memory.contest, now),
         guard,
         split: visit.memory.split,
         trials,
@@ -212,12 +243,12 @@ pub fn bounds(context: &Context, visit: &Visit, now: Moment) -> Bounds {
 }
 
 fn adopt_if_asked(context: &Context, visit: &mut Visit, claims: &Complete<Claims>) {
-    let asked = visit.has_annotation(ADOPT, "declared") && !visit.adoption_done;
+    let asked = visit.has_annotation(ADOPT, "declared") && !visit.obeyed.contains(ADOPT);
     if let (true, Some(live)) = (asked, &visit.live) {
         let (record, note) = adopt(&visit.record, claims, live, &context.wall());
         visit.record = record;
         visit.notes.extend(note);
-        visit.adoption_done = true;
+        visit.obeyed.insert(ADOPT);
     }
 }
 

@@ -99,10 +99,8 @@ fn object(visit: &Visit, record: &Record, view: Option<crate::api::IdentityTarge
     if view.is_some() {
         object.status = view;
     }
-    if let Some(annotations) = &mut object.metadata.annotations
-        && visit.adoption_done
-    {
-        annotations.remove(crate::api::ADOPT);
+    if let Some(annotations) = &mut object.metadata.annotations {
+        annotations.retain(|key, _| !visit.obeyed.contains(key.as_str()));
     }
     if object.metadata.deletion_timestamp.is_none() {
         let finalizers = object.metadata.finalizers.get_or_insert_default();

@@ -67,6 +67,7 @@ async fn told(
     let mut verdicts = verdicts(context, visit, &claims, &ending);
     let news = news::of(visit, &claims, &verdicts);
     context.metrics.removals_held(news::held_removals(visit));
+    context.metrics.contested(news::contested_count(visit));
     fail_point::reached(Point::BeforeSettling, &visit.target).await;
     let settled = if end.as_ref().is_err_and(VisitError::leaves_record_alone) {
         Err(None)
@@ -91,7 +92,8 @@ async fn told(
         Some(_) | None => assignment_statuses(context, visit, &claims, &verdicts).await,
     };
     unread_statuses(context, visit).await;
-    events::publish_all(context, visit, news).await;
+    let ended_well = trouble.is_none() && unsettled.is_none();
+    events::publish_all(context, visit, news, ended_well).await;
     fail_point::reached(Point::AfterEvents, &visit.target).await;
     unsettled.map_or(Ok(()), Err)?;
     finalizers.map_err(RecordTrouble::NotWritten)?;
@@ -134,6 +136,7 @@ fn verdicts(context: &Context, visit: &Visit, claims: &Complete<Claims>, end: &E
             plan: visit.plan.as_ref().filter(|_| visit.live.is_some()),
             if_enforced: if_enforced.as_ref(),
             set_aside: &troubles,
+            contest: &visit.memory.contest,
             end,
             was_ready: status::was_ready(read),
         };
@@ -267,6 +270,7 @@ async fn tell_of_record_trouble(
             plan: None,
             if_enforced: None,
             set_aside: &none,
+            contest: &visit.memory.contest,
             end: &end,
             was_ready: status::was_ready(read),
         };

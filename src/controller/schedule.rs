@@ -105,8 +105,9 @@ fn held_until(context: &Context, visit: &Visit) -> Option<Duration> {
     let turn = (paced > 0).then(|| context.brake.book(paced));
     let refused = holds.iter().any(|hold| matches!(hold, Hold::SetAside | Hold::Suspected));
     let aside = refused.then(|| visit.memory.asides.next_try(context.now())).flatten();
+    let contested = holds.contains(&Hold::Contested).then(|| visit.memory.contest.next_try(context.now())).flatten();
     let more = holds.contains(&Hold::NextRequest).then_some(Duration::ZERO);
-    turn.into_iter().chain(aside).chain(more).chain(dead_until(visit)).min()
+    turn.into_iter().chain(aside).chain(contested).chain(more).chain(dead_until(visit)).min()
 }
 
 /// A dead entry that is not confirmed yet, or whose identity may come back. Those of who only observes are not in the plan.

@@ -1,18 +1,24 @@
 //! What people read: statuses, built from the visit and nothing else. Pure.
 use super::apply::planned;
+use super::events;
 use super::memory::essence;
+use super::seen::{self, default_of};
 use super::visit::Visit;
 use crate::api::assignment::{AssignmentSummary, TargetStatus, UserAssignedStatus};
 use crate::api::raw::{Readable, Unread};
-use crate::api::status::{Origin, PlannedChange, SystemAssignedStatus, SystemState, Unmanaged, UserState};
-use crate::api::target::{TargetIdentity, TargetPlan, TargetSummary};
+use crate::api::status::{
+    Origin, PlannedChange, PlannedWrite, SystemAssignedStatus, SystemState, Unmanaged, UserState,
+};
+use crate::api::target::{TargetIdentity, TargetSummary};
 use crate::api::{IdentityAssignmentStatus, IdentityTargetStatus};
 use jiff::Timestamp as Wall;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use lanyard_domain::claims::Ensure;
+use lanyard_domain::contest::{Matter, in_words};
 use lanyard_domain::dangling::Stays;
 use lanyard_domain::patch::Edit;
-use lanyard_domain::plan::{Hold, Step, SystemStep};
+use lanyard_domain::plan::{DefaultChange, Hold, Step, SystemStep};
+use lanyard_domain::principals::Seen;
 use lanyard_domain::reason::Reason;
 use lanyard_domain::target_name::target_name;
 use lanyard_domain::verdict::{Ready, Trouble, Verdict, is_suspended};
@@ -51,7 +57,12 @@ pub fn conditions(
     let condition = |kind: &str, status: &str, reason: Reason, message: &str| {
         let known = old.iter().find(|known| known.type_ == kind && known.status == status);
         // The same words with another correlation id or count are no reason to write.
-        let same = known.filter(|known| known.reason == reason.as_str() && essence(&known.message) == essence(message));
+        // But of a contest, how often counts.
+        let same = known.filter(|known| {
+            known.reason == reason.as_str()
+                && reason != Reason::Contested
+                && essence(&known.message) == essence(message)
+        });
         Condition {
             type_: kind.into(),
             status: status.into(),
@@ -106,8 +117,9 @@ pub fn assignment(
     let old = read.object.status.clone().unwrap_or_default();
     let claim = &read.claim;
     let beside = Beside { suspended: is_suspended(claim), unguarded: visit.unguarded };
-    let conditions = conditions(&old.conditions, verdict, read.object.metadata.generation, beside, now);
     let observed_generation = read.object.metadata.generation;
+    let mut conditions = conditions(&old.conditions, verdict, observed_generation, beside, now);
+    conditions.extend(default_changed(visit, &old.conditions, observed_generation, now));
     let (Some(live), Some(plan)) = (view.live, view.plan) else {
         let target = old.target.or_else(|| Some(target(visit, None)));
         let summary = old.summary.or_else(|| Some(summary(visit, claim, None)));
@@ -120,12 +132,10 @@ pub fn assignment(
         system_assigned: Some(system(visit, live, &plan.system)),
         user_assigned: claim.user.keys().map(|id| user(visit, id, live, view.step(plan, id), view.troubles)).collect(),
         unmanaged: Some(unmanaged(plan)),
-        plan: view
-            .if_enforced
-            .unwrap_or(plan)
-            .patch
-            .as_ref()
-            .map(|patch| part(claim, planned(patch), view.if_enforced.is_some())),
+        plan: match view.if_enforced {
+            Some(enforced) => whole(enforced),
+            None => part(claim, plan),
+        },
         summary: Some(summary(visit, claim, Some((live, plan)))),
     }
 }
@@ -174,6 +184,11 @@ fn target(visit: &Visit, live: Option<&Live>) -> TargetStatus {
 
 fn system(visit: &Visit, live: &Live, step: &SystemStep) -> SystemAssignedStatus {
     let on = live.system.is_some();
+    let seen = &visit.principals.system;
+    let contested = match step {
+        SystemStep::Held { switch, why: Hold::Contested } => contest(visit, &Matter::System(*switch)),
+        _ => None,
+    };
     let state = match step {
         SystemStep::Enable { .. } => SystemState::Enabling,
         SystemStep::Disable { .. } => SystemState::Disabling,
@@ -186,8 +201,10 @@ fn system(visit: &Visit, live: &Live, step: &SystemStep) -> SystemAssignedStatus
     SystemAssignedStatus {
         state,
         origin: on.then(|| visit.record.system_origin().into()),
-        principal_id: live.system.as_ref().and_then(|system| system.principal_id.clone()),
+        principal_id: seen.principal.clone().filter(|_| on),
+        previous_principal_id: seen.previous.clone(),
         tenant_id: live.system.as_ref().and_then(|system| system.tenant_id.clone()),
+        message: contested.or_else(|| void(seen)),
     }
 }
 
@@ -214,8 +231,10 @@ fn user(
     troubles: &BTreeMap<IdentityId, Trouble>,
 ) -> UserAssignedStatus {
     let principal = live.user.get(id);
+    let seen = seen_of(visit, id);
     let message = match step {
         Step::Held { why: Hold::SetAside, .. } => troubles.get(id).map(|trouble| trouble.message.clone()),
+        Step::Held { edit, why: Hold::Contested } => contest(visit, &Matter::User(id.clone(), *edit)),
         Step::Held { edit: Edit::Attach, why } => Some(format!("not attached yet: {why}")),
         Step::Held { edit: Edit::Detach, why } => Some(format!("not removed yet: {why}")),
         Step::Dangling(dead) => (dead.stays != Stays::Confirming).then(|| dead.to_string()),
@@ -225,14 +244,15 @@ fn user(
         | Step::Spare
         | Step::Protect
         | Step::Disputed { .. }
-        | Step::Nothing => None,
+        | Step::Nothing => void(&seen),
     };
     UserAssignedStatus {
         resource_id: id.to_string(),
         state: state(id, live, step),
         origin: live.has(id).then(|| visit.record.origin(id).into()),
         client_id: principal.and_then(|principal| principal.client_id.clone()),
-        principal_id: principal.and_then(|principal| principal.principal_id.clone()),
+        principal_id: seen.principal.filter(|_| live.has(id)),
+        previous_principal_id: seen.previous,
         message,
     }
 }
@@ -241,14 +261,65 @@ fn unmanaged(plan: &Plan) -> Unmanaged {
     Unmanaged { count: u32::try_from(plan.unmanaged()).unwrap_or(u32::MAX) }
 }
 
-/// An assignment sees its own part of what is pending; one that only observes, all that its switch would bring.
-fn part(claim: &Claim, change: PlannedChange, whole: bool) -> PlannedChange {
-    let mine = |id: &String| whole || claim.user.contains_key(&IdentityId::told_by_arm(id));
-    PlannedChange {
+/// What a plan writes, to the letter; or how what it holds back would alter the default identity.
+fn whole(plan: &Plan) -> Option<PlannedWrite> {
+    let changes = plan.default_change.as_ref();
+    match &plan.patch {
+        Some(patch) => Some(PlannedWrite { change: planned(patch, changes), patch: Some(patch.body().to_string()) }),
+        None => changes.map(|changes| {
+            let change = PlannedChange { default_identity: Some(seen::of_change(changes)), ..PlannedChange::default() };
+            PlannedWrite { change, patch: None }
+        }),
+    }
+}
+
+/// An assignment sees its own part of what is pending.
+fn part(claim: &Claim, plan: &Plan) -> Option<PlannedWrite> {
+    let change = whole(plan)?.change;
+    let mine = |id: &String| claim.user.contains_key(&IdentityId::told_by_arm(id));
+    let change = PlannedChange {
         add: change.add.into_iter().filter(mine).collect(),
         remove: change.remove.into_iter().filter(mine).collect(),
-        system_assigned: change.system_assigned.filter(|_| whole || claim.system != SystemWish::Unmanaged),
+        system_assigned: change.system_assigned.filter(|_| claim.system != SystemWish::Unmanaged),
+        default_identity: change.default_identity,
+    };
+    (change != PlannedChange::default()).then_some(PlannedWrite { change, patch: None })
+}
+
+/// Said after a write of ours altered the default identity. It ends when the spec is edited, since whoever does that
+/// has read it, and when the default is another one again.
+fn default_changed(visit: &Visit, old: &[Condition], generation: Option<i64>, now: &Timestamp) -> Option<Condition> {
+    const KIND: &str = "DefaultIdentityChanged";
+    let changes: Vec<&DefaultChange> = visit.done.iter().filter_map(|done| done.default_change.as_ref()).collect();
+    if let (Some(first), Some(last)) = (changes.first(), changes.last()) {
+        let change = DefaultChange { before: first.before.clone(), after: last.after.clone() };
+        return (change.before != change.after).then(|| Condition {
+            type_: KIND.into(),
+            status: "True".into(),
+            reason: Reason::DefaultIdentityChanged.as_str().into(),
+            message: events::of_default_change(visit, &change).note,
+            observed_generation: generation,
+            last_transition_time: time(now),
+        });
     }
+    let said = old.iter().find(|condition| condition.type_ == KIND && condition.observed_generation == generation)?;
+    let before = visit.before.as_ref().and_then(|before| before.default_identity.as_ref());
+    let still = visit.live.as_ref().is_none_or(|live| before.is_none_or(|before| *before == default_of(live)));
+    still.then(|| said.clone())
+}
+
+fn seen_of(visit: &Visit, id: &IdentityId) -> Seen {
+    visit.principals.user.get(id).cloned().unwrap_or_default()
+}
+
+/// Another principal than before: what was granted to the old one is worth nothing.
+fn void(seen: &Seen) -> Option<String> {
+    let previous = seen.previous.as_ref().filter(|_| seen.has_changed())?;
+    Some(format!("another principal than before: role assignments of {previous} are void; grant them anew"))
+}
+
+fn contest(visit: &Visit, matter: &Matter) -> Option<String> {
+    visit.memory.contest.get(matter).map(|undone| in_words(matter, undone))
 }
 
 /// A dead entry is there, and not as declared.
@@ -292,10 +363,8 @@ pub fn of_target(visit: &Visit, verdict: &Verdict, view: &View<'_>, now: &Timest
         system_assigned: Some(system(visit, live, &plan.system)),
         identities: identities(visit, live, plan),
         unmanaged: Some(unmanaged(plan)),
-        plan: plan
-            .patch
-            .as_ref()
-            .map(|patch| TargetPlan { change: planned(patch), patch: Some(patch.body().to_string()) }),
+        default_identity: Some(default_of(live)),
+        plan: whole(plan),
         last_write,
         summary: Some(TargetSummary {
             machine: visit.target.name().into(),
@@ -313,7 +382,8 @@ fn identities(visit: &Visit, live: &Live, plan: &Plan) -> Vec<TargetIdentity> {
         resource_id: id.to_string(),
         state: state(id, live, step),
         origin: live.has(id).then(|| Origin::from(visit.record.origin(id))),
-        principal_id: live.user.get(id).and_then(|principal| principal.principal_id.clone()),
+        principal_id: seen_of(visit, id).principal.filter(|_| live.has(id)),
+        previous_principal_id: seen_of(visit, id).previous,
         client_id: live.user.get(id).and_then(|principal| principal.client_id.clone()),
         claimed_by: claimed_by(id),
     };

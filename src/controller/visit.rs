@@ -1,6 +1,7 @@
 //! One visit to one target: what it has learned so far.
 use super::memory::{Asked, TargetMemory};
 use super::queue::TargetKey;
+use super::seen::Before;
 use crate::api::raw::{Readable, Unread};
 use crate::api::target::LastWrite;
 use crate::api::{IdentityTarget, RECONCILE_AT};
@@ -9,6 +10,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use lanyard_domain::judge::Note;
 use lanyard_domain::plan::DefaultChange;
+use lanyard_domain::principals::Principals;
 use lanyard_domain::{Claims, Complete, Fresh, Identities, Live, Moment, Patch, Plan, Record};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -43,11 +45,16 @@ pub struct Visit {
     pub identities: Identities,
     pub plan: Option<Plan>,
     pub notes: Vec<Note>,
+    /// The machine as it was known when the visit began.
+    pub before: Option<Before>,
+    /// Principals as last seen, and the changes since the visit began.
+    pub principals: Principals,
+    pub changed_principals: Vec<Note>,
     pub done: Vec<Done>,
     pub last_write: Option<LastWrite>,
     pub memory: TargetMemory,
-    /// The administrator's word to adopt was acted on: the annotation goes with the next write.
-    pub adoption_done: bool,
+    /// Annotations on the `IdentityTarget` that were acted on: they go with the next write.
+    pub obeyed: BTreeSet<&'static str>,
     /// 404 said twice, a minute apart: the target is gone.
     pub gone: bool,
     /// ARM says that the machine is being deleted: assignments that are deleted need not wait for that.
@@ -74,10 +81,13 @@ impl Visit {
             identities: Identities::default(),
             plan: None,
             notes: Vec::new(),
+            before: None,
+            principals: Principals::default(),
+            changed_principals: Vec::new(),
             done: Vec::new(),
             last_write: None,
             memory,
-            adoption_done: false,
+            obeyed: BTreeSet::new(),
             gone: false,
             going: false,
             unguarded: None,

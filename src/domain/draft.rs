@@ -1,11 +1,13 @@
 //! A plan in the making: what is due is held back, step by step, until one request may carry it.
-use crate::claims::{ClaimKey, Claims, DefaultIdentityChange, Ensure};
+use crate::claims::{Claim, ClaimKey, Claims, DefaultIdentityChange, Ensure};
+use crate::contest::Contested;
+use crate::evidence::Complete;
 use crate::halving::Turn;
 use crate::ids::IdentityId;
 use crate::live::{DefaultIdentity, Live};
 use crate::patch::{Edit, IdentityType, Patch};
-use crate::plan::{DefaultChange, Guard, Hold, MAX_IDENTITIES_IN_REQUEST, Removals, Step, SystemStep, Trials};
-use crate::record::Switch;
+use crate::plan::{DefaultChange, Guard, Hold, MAX_IDENTITIES_IN_REQUEST, Removals, Step, SystemStep, Trials, Why};
+use crate::record::{Record, Switch};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A plan in the making: steps are only ever held back from here on.
@@ -69,6 +71,14 @@ impl Draft<'_> {
         self.hold(Hold::SetAside, |id, _| ids.contains(id));
     }
 
+    /// What somebody keeps undoing waits; a change the other way round is another matter.
+    pub fn contested(&mut self, contested: &Contested) {
+        self.hold(Hold::Contested, |id, edit| contested.user.get(id) == Some(&edit));
+        if contested.system.is_some() && self.switch() == contested.system {
+            self.hold_system(Hold::Contested);
+        }
+    }
+
     fn system_after(&self) -> bool {
         match self.switch() {
             Some(Switch::On) => true,
@@ -95,41 +105,33 @@ impl Draft<'_> {
         (before != after && before != DefaultIdentity::Nobody).then_some(DefaultChange { before, after })
     }
 
-    /// Holds what claims with `Block` ask for. A withdrawn claim is never held by this.
-    pub fn hold_for_default_identity(&mut self, claims: &Claims) {
-        let blocking: BTreeSet<&str> = claims
-            .staying()
-            .filter(|claim| claim.default_identity_change == DefaultIdentityChange::Block)
-            .map(|claim| claim.key.uid.as_str())
-            .collect();
-        let blocks = |by: &[ClaimKey]| by.iter().any(|key| blocking.contains(key.uid.as_str()));
-        match &self.system {
-            SystemStep::Enable { by } | SystemStep::Disable { by, .. } if blocks(by) => {
-                self.hold_system(Hold::DefaultIdentity);
-            }
-            SystemStep::Enable { .. }
-            | SystemStep::Disable { .. }
-            | SystemStep::Keep(_)
-            | SystemStep::Leave { .. }
-            | SystemStep::Off
-            | SystemStep::Disputed { .. }
-            | SystemStep::Held { .. }
-            | SystemStep::RefusedByFlexible => {}
+    /// Holds what claims with `Block` ask for, as far as it is what changes the default.
+    ///
+    /// The rest of what they ask for goes on, and so does what others ask for: if the default changes by that
+    /// alone, nothing is gained by holding. A deletion is never held.
+    pub fn hold_for_default_identity(&mut self, claims: &Complete<Claims>, record: &Record) {
+        let blocked = Blocked::by(claims, record, self);
+        let kept = self.default_without(&blocked);
+        let none = || Blocked { system: false, user: BTreeSet::new() };
+        let system_alone = Blocked { system: blocked.system, ..none() };
+        let user_alone = Blocked { user: blocked.user.clone(), ..none() };
+        let enough = [none(), system_alone, user_alone].into_iter().find(|some| self.default_without(some) == kept);
+        let held = enough.unwrap_or(blocked);
+        if held.system {
+            self.hold_system(Hold::DefaultIdentity);
         }
-        if self.default_change().is_none() {
-            return;
-        }
-        for step in self.steps.values_mut() {
-            if matches!(step, Step::Attach { by } if blocks(by)) {
-                *step = Step::Held { edit: Edit::Attach, why: Hold::DefaultIdentity };
-            }
-        }
-        let declared_absent_by_blocker = |id: &IdentityId| {
-            claims
-                .staying()
-                .any(|claim| blocking.contains(claim.key.uid.as_str()) && claim.user.get(id) == Some(&Ensure::Absent))
-        };
-        self.hold(Hold::DefaultIdentity, |id, edit| edit == Edit::Detach && declared_absent_by_blocker(id));
+        self.hold(Hold::DefaultIdentity, |id, _| held.user.contains(id));
+    }
+
+    /// The default identity after this draft without some of its changes.
+    fn default_without(&self, held: &Blocked) -> DefaultIdentity {
+        let system = if held.system { self.live.system.is_some() } else { self.system_after() };
+        let user = self.steps.iter().filter(|(id, step)| match Self::edit(step).filter(|_| !held.user.contains(*id)) {
+            Some(Edit::Attach) => true,
+            Some(Edit::Detach) => false,
+            None => self.live.has(id),
+        });
+        DefaultIdentity::with(system, user.map(|(id, _)| id), &self.under_repair)
     }
 
     pub fn pace(&mut self, removals: Removals) {
@@ -204,4 +206,56 @@ impl Draft<'_> {
         let identity_type = IdentityType::of(self.system_after(), user);
         Some(Patch { if_match: self.live.etag.clone(), identity_type, edits, system })
     }
+}
+
+/// The changes that claims with `Block` ask for.
+struct Blocked {
+    system: bool,
+    user: BTreeSet<IdentityId>,
+}
+
+impl Blocked {
+    fn by(claims: &Complete<Claims>, record: &Record, draft: &Draft<'_>) -> Self {
+        let blocking: Vec<&Claim> = claims.staying().filter(|claim| blocks(claim)).collect();
+        let any = |by: &[ClaimKey]| by.iter().any(|key| blocking.iter().any(|claim| claim.key.uid == key.uid));
+        let system = match &draft.system {
+            SystemStep::Enable { by } | SystemStep::Disable { by, .. } => any(by),
+            SystemStep::Keep(_)
+            | SystemStep::Leave { .. }
+            | SystemStep::Off
+            | SystemStep::Disputed { .. }
+            | SystemStep::Held { .. }
+            | SystemStep::RefusedByFlexible => false,
+        };
+        let user = draft.steps.iter().filter(|(id, step)| match step {
+            Step::Attach { by } => any(by),
+            Step::Detach(Why::DeclaredAbsent) => {
+                blocking.iter().any(|claim| claim.user.get(*id) == Some(&Ensure::Absent))
+            }
+            Step::Detach(Why::ClaimWithdrawn) => withdrawn_by(&blocking, claims, record, id),
+            Step::Detach(Why::Dangling)
+            | Step::Dangling(_)
+            | Step::Keep(_)
+            | Step::Spare
+            | Step::Protect
+            | Step::Disputed { .. }
+            | Step::Held { .. }
+            | Step::Nothing => false,
+        });
+        Self { system, user: user.map(|(id, _)| id.clone()).collect() }
+    }
+}
+
+fn blocks(claim: &Claim) -> bool {
+    claim.enforces() && claim.default_identity_change == DefaultIdentityChange::Block
+}
+
+/// One of these undeclared it, and no assignment that is deleted wants it off.
+fn withdrawn_by(blocking: &[&Claim], claims: &Complete<Claims>, record: &Record, id: &IdentityId) -> bool {
+    let leaving = claims.leaving();
+    let declared = |uid: &str| {
+        record.recorded_claim(uid).is_some_and(|known| known.present.contains(id))
+            || claims.get(uid).is_some_and(|claim| claim.present().any(|present| present == id))
+    };
+    blocking.iter().any(|claim| declared(&claim.key.uid)) && !leaving.keys().any(|uid| declared(uid))
 }

@@ -73,6 +73,7 @@ impl fmt::Display for Hold {
         f.write_str(match self {
             Self::SetAside => "ARM refused it",
             Self::Suspected => "ARM refused it together with others, and which it is about is being found out",
+            Self::Contested => "somebody keeps undoing it",
             Self::RemovalsPaced => "removals are paced",
             Self::RemovalsPaused => "removals are paused",
             Self::Unguarded => "the endpoint ignores If-Match",

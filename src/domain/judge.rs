@@ -188,7 +188,7 @@ pub fn judge(record: &Record, live: &Fresh<Live>, memory: &mut Memory, by: Judge
         *memory = Memory { sent, last_write_ended, ..Memory::default() };
         forget_vanished(&mut record, live, &mut notes);
     }
-    note_principals(&mut record, live, &mut notes);
+    keep_principals(&mut record, live);
     Judgement::Clear { record, notes }
 }
 
@@ -385,19 +385,13 @@ fn forget_vanished(record: &mut Record, live: &Live, notes: &mut Vec<Note>) {
     }
 }
 
-/// Keeps principal ids as they are now, and tells when one changed.
-fn note_principals(record: &mut Record, live: &Live, notes: &mut Vec<Note>) {
+/// Keeps principal ids as they are now; blank ones are told while an operation runs, and mean nothing.
+fn keep_principals(record: &mut Record, live: &Live) {
     for (id, attached) in &mut record.attached {
-        let told = live.user.get(id).and_then(|principal| principal.principal_id.as_ref());
-        notes.extend(changed(Some(id), attached, told));
+        let told = live.user.get(id).and_then(|principal| principal.principal_id.clone());
+        attached.principal_id = told.or(attached.principal_id.take());
     }
     if let (Some(attached), Some(system)) = (&mut record.system, &live.system) {
-        notes.extend(changed(None, attached, system.principal_id.as_ref()));
+        attached.principal_id = system.principal_id.clone().or(attached.principal_id.take());
     }
-}
-
-fn changed(id: Option<&IdentityId>, attached: &mut Attached, told: Option<&String>) -> Option<Note> {
-    let told = told?;
-    let old = attached.principal_id.replace(told.clone()).filter(|old| old != told)?;
-    Some(Note::PrincipalChanged { id: id.cloned(), old, new: told.clone() })
 }

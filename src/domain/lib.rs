@@ -14,6 +14,7 @@
 pub mod aks;
 pub mod audit;
 pub mod claims;
+pub mod contest;
 pub mod dangling;
 pub mod depart;
 mod draft;
@@ -29,6 +30,7 @@ pub mod live;
 pub mod pace;
 pub mod patch;
 pub mod plan;
+pub mod principals;
 pub mod reason;
 pub mod record;
 pub mod target_name;

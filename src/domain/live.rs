@@ -76,6 +76,8 @@ pub struct Live {
     pub location: Option<String>,
     /// A tag of AKS is on the machine.
     pub tagged_by_aks: bool,
+    /// A scale set that upgrades by itself to an image that moves on: a change of its model may start a rollout.
+    pub may_roll_out: bool,
 }
 
 impl Live {

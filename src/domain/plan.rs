@@ -1,5 +1,6 @@
 //! The plan: for every identity a step and a reason, and the one PATCH that follows from them.
 use crate::claims::{ClaimKey, Claims};
+use crate::contest::Contested;
 use crate::dangling::{self, Dead, Identities};
 use crate::draft::Draft;
 use crate::evidence::{Complete, Fresh};
@@ -28,6 +29,8 @@ pub struct Bounds {
     pub removals: Removals,
     /// Ids that ARM refused a short while ago: they wait, the others go on.
     pub set_aside: BTreeSet<IdentityId>,
+    /// What somebody keeps undoing: it waits longer each time, the rest goes on.
+    pub contested: Contested,
     pub guard: Guard,
     /// Additions and removals go in requests of their own: one endpoint was seen to refuse them mixed.
     pub split: bool,
@@ -105,6 +108,8 @@ pub enum Hold {
     SetAside,
     /// ARM refused a request with this id in it, and did not say for which: that is being found out.
     Suspected,
+    /// Somebody keeps undoing it; it is repaired at a slowing pace.
+    Contested,
     RemovalsPaced,
     RemovalsPaused,
     /// The endpoint ignores If-Match, and the write would shrink `type`.
@@ -174,9 +179,10 @@ pub fn plan(facts: Facts<'_>) -> Plan {
     let under_repair = dangling::under_repair(&steps, facts.record);
     let mut draft = Draft { live: facts.live, system, steps, under_repair };
     draft.set_aside(&facts.bounds.set_aside);
+    draft.contested(&facts.bounds.contested);
     let default_change = draft.default_change();
     if default_change.is_some() {
-        draft.hold_for_default_identity(facts.claims);
+        draft.hold_for_default_identity(facts.claims, facts.record);
     }
     draft.pace(facts.bounds.removals);
     draft.take_turn(&facts.bounds.trials);

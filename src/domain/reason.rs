@@ -13,6 +13,7 @@ pub enum Reason {
     TargetChanged,
     ChangesPending,
     Suspended,
+    DefaultIdentityChanged,
     // Waiting for something to appear or pass.
     TargetNotFound,
     TargetUnidentified,
@@ -23,6 +24,7 @@ pub enum Reason {
     Throttled,
     // Said by claims.
     Conflict,
+    Contested,
     ManagedByAKS,
     SystemIdentityUnsupported,
     DefaultIdentityChange,
@@ -86,6 +88,7 @@ impl Reason {
             | Self::TargetChanged
             | Self::ChangesPending
             | Self::Suspended
+            | Self::DefaultIdentityChanged
             | Self::TargetNotFound
             | Self::TargetUnidentified
             | Self::TargetBeingDeleted
@@ -102,6 +105,7 @@ impl Reason {
             | Self::KubernetesRefused => Stall::Never,
             Self::AuthorizationFailed | Self::AssignRefused | Self::IdentityNotFound => Stall::AfterGrace,
             Self::Conflict
+            | Self::Contested
             | Self::ManagedByAKS
             | Self::SystemIdentityUnsupported
             | Self::DefaultIdentityChange

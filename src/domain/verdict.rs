@@ -1,5 +1,6 @@
 //! What one assignment is told: ready or not, for which reason, and in which words.
 use crate::claims::{Claim, ClaimKey, Ensure, Holding, Mode, Stance, SystemWish};
+use crate::contest::{Contest, Matter, in_words};
 use crate::dangling::Stays;
 use crate::ids::IdentityId;
 use crate::patch::Edit;
@@ -68,6 +69,7 @@ pub struct Case<'a> {
     /// What switching this claim alone to `Enforce` would do.
     pub if_enforced: Option<&'a Plan>,
     pub set_aside: &'a BTreeMap<IdentityId, Trouble>,
+    pub contest: &'a Contest,
     pub end: &'a End,
     /// `Ready=True` was said of this very generation.
     pub was_ready: bool,
@@ -189,6 +191,7 @@ fn obstacle(case: Case<'_>, plan: &Plan) -> Option<Obstacle> {
         .or_else(|| flexible(case, plan))
         .or_else(|| aside(case, plan))
         .or_else(|| dangling(case, plan))
+        .or_else(|| contested(case, plan))
         .or_else(|| held(case, plan))
 }
 
@@ -275,6 +278,34 @@ fn dangling(case: Case<'_>, plan: &Plan) -> Option<Obstacle> {
     Some((Reason::Applying, format!("{}: {dead}", id.name()), Duration::ZERO))
 }
 
+fn contested(case: Case<'_>, plan: &Plan) -> Option<Obstacle> {
+    let mine = contested_matters(plan).into_iter().filter(|matter| match matter {
+        Matter::User(id, edit) => names(case, id) && (case.claim.enforces() || *edit == Edit::Detach),
+        Matter::System(_) => case.claim.system != SystemWish::Unmanaged,
+    });
+    let mut told = mine.filter_map(|matter| Some(in_words(&matter, case.contest.get(&matter)?)));
+    let first = told.next()?;
+    let more = match told.count() {
+        0 => String::new(),
+        n => format!(" (and {n} more)"),
+    };
+    Some((Reason::Contested, first + &more, Duration::ZERO))
+}
+
+/// What the plan leaves alone because somebody keeps undoing it.
+#[must_use]
+pub fn contested_matters(plan: &Plan) -> Vec<Matter> {
+    let system = match plan.system {
+        SystemStep::Held { switch, why: Hold::Contested } => Some(Matter::System(switch)),
+        _ => None,
+    };
+    let user = plan.steps.iter().filter_map(|(id, step)| match step {
+        Step::Held { edit, why: Hold::Contested } => Some(Matter::User(id.clone(), *edit)),
+        _ => None,
+    });
+    system.into_iter().chain(user).collect()
+}
+
 fn held(case: Case<'_>, plan: &Plan) -> Option<Obstacle> {
     let system = match plan.system {
         SystemStep::Held { why, .. } if case.claim.system != SystemWish::Unmanaged => hold_reason(why),
@@ -289,7 +320,7 @@ fn held(case: Case<'_>, plan: &Plan) -> Option<Obstacle> {
 
 fn hold_reason(why: Hold) -> Option<(Reason, &'static str)> {
     match why {
-        Hold::SetAside | Hold::Suspected => None,
+        Hold::SetAside | Hold::Suspected | Hold::Contested => None,
         Hold::RemovalsPaced => Some((
             Reason::RemovalsPaced,
             "many removals are due at once: this one waits for its turn (--removal-burst, --removal-rate)",
@@ -304,7 +335,8 @@ fn hold_reason(why: Hold) -> Option<(Reason, &'static str)> {
         )),
         Hold::DefaultIdentity => Some((
             Reason::DefaultIdentityChange,
-            "callers on the machine that name no identity would get another one; set spec.defaultIdentityChange to Warn to go on",
+            "callers on the machine that name no identity would get another one; set spec.defaultIdentityChange to Warn, or annotate \
+             this object with lanyard.dev/allow-default-identity-change: \"true\", to go on",
         )),
         Hold::NextRequest => Some((Reason::Applying, "more than one request is needed: the rest follows")),
     }

@@ -20,8 +20,11 @@ async fn observe_writes_nothing_and_shows_what_enforce_would_do() -> Result<()> 
     stage.look_through("web", &vm).await?;
     assert!(vm.patches().is_empty(), "not even a probe: {:?}", vm.patches());
     let plan = stage.status("web").await?.and_then(|status| status.plan).unwrap_or_default();
-    assert_eq!((names_of(&plan.add), names_of(&plan.remove)), (vec!["shop-db".into()], vec!["legacy".into()]));
-    assert!(plan.system_assigned.is_some());
+    assert_eq!(
+        (names_of(&plan.change.add), names_of(&plan.change.remove)),
+        (vec!["shop-db".into()], vec!["legacy".into()])
+    );
+    assert!(plan.change.system_assigned.is_some());
     assert!(!stage.is_stalled("web").await?);
 
     stage.edit("web", |it| it.mode(Mode::Enforce)).await?;

@@ -3,7 +3,9 @@
 mod absence;
 mod admission;
 mod api_server;
+mod contested;
 mod dangling;
+mod explained;
 mod faults;
 mod faults_leaving;
 mod faults_some;
@@ -17,6 +19,7 @@ mod leaving;
 mod one_bad;
 mod owning;
 mod policies;
+mod principals;
 mod process;
 mod promises;
 mod races;

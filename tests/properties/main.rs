@@ -2,6 +2,7 @@
 #![allow(clippy::expect_used, reason = "a test says what it expected")]
 mod always;
 mod dangling;
+mod default_identity;
 mod kit;
 mod lease;
 #[path = "../scenarios/merge.rs"]

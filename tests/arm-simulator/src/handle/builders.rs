@@ -50,6 +50,12 @@ impl MachineBuilder {
         self
     }
 
+    /// What its `properties` hold beside what the simulator knows; no object holds nothing.
+    pub fn properties(mut self, properties: &serde_json::Value) -> Self {
+        self.seed.properties = properties.as_object().cloned().unwrap_or_default();
+        self
+    }
+
     pub fn location(mut self, location: &str) -> Self {
         self.seed.location = Some(location.to_owned());
         self
