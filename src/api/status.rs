@@ -156,7 +156,7 @@ pub struct DefaultIdentityChanged {
     /// SystemAssigned, the ARM resource id of a user-assigned identity, or None: such a program gets an error.
     pub before: String,
 
-    /// Likewise.
+    /// The same after the change: SystemAssigned, an ARM resource id, or None.
     pub after: String,
 }
 
