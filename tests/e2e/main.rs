@@ -2,6 +2,7 @@
 //! what people are told.
 mod absence;
 mod admission;
+mod chaos;
 mod faults;
 mod faults_leaving;
 mod faults_some;

@@ -34,6 +34,11 @@ impl Controller {
         Ok(self.process.kill()?)
     }
 
+    /// Any signal, by its name without `SIG`.
+    pub fn signal(&mut self, name: &str) -> Result<()> {
+        Ok(self.process.signal(name)?)
+    }
+
     /// SIGTERM. How it ended, and how long that took.
     pub async fn terminate(mut self) -> Result<(ExitStatus, Duration)> {
         self.process.signal("TERM")?;
