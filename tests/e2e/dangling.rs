@@ -182,7 +182,7 @@ async fn who_only_observes_sees_the_repair_in_the_plan_and_nothing_is_written() 
     stage.declare(assignment("web").on(&vm).repairing("legacy").mode(Mode::Observe)).await?;
     stage.until_not_ready("web", Reason::ChangesPending).await?;
     let plan = stage.status("web").await?.and_then(|status| status.plan).unwrap_or_default();
-    assert_eq!((names_of(&plan.remove), plan.add), (vec!["legacy".to_owned()], vec![]));
+    assert_eq!((names_of(&plan.change.remove), plan.change.add), (vec!["legacy".to_owned()], vec![]));
 
     stage.edit("web", |it| it.present(legacy.id())).await?;
     let message = stage.until_not_ready("web", Reason::IdentityDangling).await?;

@@ -3,6 +3,7 @@
 mod absence;
 mod admission;
 mod api_server;
+mod chaos;
 mod contested;
 mod dangling;
 mod explained;

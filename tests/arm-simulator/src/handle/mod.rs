@@ -111,6 +111,12 @@ impl ArmSimulator {
         self.shared.world().journal.since(0).filter(about).cloned().collect()
     }
 
+    /// The exchanges after a mark.
+    #[must_use]
+    pub fn journal_since(&self, mark: u64) -> Vec<Exchange> {
+        self.shared.world().journal.since(mark).cloned().collect()
+    }
+
     /// The number of the latest request; a mark for "since then".
     #[must_use]
     pub fn journal_mark(&self) -> u64 {
