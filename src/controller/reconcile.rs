@@ -12,6 +12,7 @@ use crate::api::ADOPT;
 use crate::arm::Precondition;
 use lanyard_domain::audit::audit;
 use lanyard_domain::depart::{adopt, depart};
+use lanyard_domain::intend::nothing_to_look_for;
 use lanyard_domain::judge::{Judge, Judgement, Waiting, judge};
 use lanyard_domain::plan::{Bounds, Guard};
 use lanyard_domain::{Claims, Complete, Facts, Moment, Patch, Plan, plan};
@@ -50,7 +51,7 @@ async fn steps(context: &Context, visit: &mut Visit) -> Result<(), VisitError> {
         }
         // 1. gather
         let claims = gather_claims(context, visit).await?;
-        if nothing_to_look_for(visit, &claims) {
+        if nothing_to_look_for(&visit.record, &claims) {
             return Ok(());
         }
         renew_token(context, visit).await?;
@@ -90,11 +91,6 @@ async fn gather_claims(context: &Context, visit: &mut Visit) -> Result<Complete<
     visit.record = record;
     visit.notes.extend(notes);
     Ok(claims)
-}
-
-/// Nobody wants anything here, and nothing of ours is on the machine.
-fn nothing_to_look_for(visit: &Visit, claims: &Complete<Claims>) -> bool {
-    claims.staying().next().is_none() && visit.record.owns_nothing()
 }
 
 /// ARM learns of some grants by a new token only.

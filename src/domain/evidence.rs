@@ -13,6 +13,9 @@ use std::time::Duration;
 /// is not documented, and a target must not wait for ever on a guess.
 pub const STALE_FOR: Duration = Duration::from_secs(60);
 
+/// ARM says "gone" twice, this far apart, before it is believed.
+pub const GONE_AFTER: Duration = Duration::from_secs(60);
+
 /// An intent that was written longer ago than this is written anew before its PATCH may leave.
 pub const INTENT_GOOD_FOR: Duration = Duration::from_secs(10);
 
@@ -83,6 +86,14 @@ fn shows_superseded(live: &Live, record: &Record) -> bool {
     })
 }
 
+/// A 404 in ARM's own words, heard now: whether it is the second of two far enough apart to be believed.
+///
+/// `since` is when the first of a row was heard; an answer that shows the machine ends the row.
+#[must_use]
+pub fn said_gone(since: &mut Option<Moment>, now: Moment) -> bool {
+    now.since(*since.get_or_insert(now)) >= GONE_AFTER
+}
+
 /// An intent that is too old must be recorded anew: a process that slept may not act on what it once wrote.
 #[must_use]
 pub fn intent_still_good(written: Moment, now: Moment) -> bool {
@@ -90,7 +101,7 @@ pub fn intent_still_good(written: Moment, now: Moment) -> bool {
 }
 
 /// All claims on a target, with every absence proven.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Complete<T> {
     claims: T,
     gone: BTreeMap<String, Leaving>,
