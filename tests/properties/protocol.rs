@@ -124,6 +124,16 @@ fn a_read_from_before_the_base_forgets_nothing() {
     assert_eq!(arrived.attached.into_keys().collect::<Vec<_>>(), [id("a")]);
 }
 
+/// A read from before the base makes the base look replaced, although it is the state of now.
+#[test]
+fn a_state_that_is_believed_in_the_end_is_not_doubted_at_every_visit() {
+    let misled = Record { superseded: vec![crate::kit::base("m1", 3)], ..record("m1", "") };
+    let now = live("m1", 3, "");
+    assert_eq!(read(&now, &misled), Err(NotFresh::Superseded));
+    let (judged, _) = clear(&misled, &now, &mut Memory::default());
+    assert!(read(&now, &judged).is_ok());
+}
+
 #[test]
 fn patience_with_one_attempt_is_not_spent_on_the_next() {
     let union = with(second("a"), record("m1", ""));
