@@ -211,9 +211,17 @@ fn merge_unread(standing: Vec<Claim>, unread: Vec<Claim>) -> Vec<Claim> {
         standing.into_iter().map(|claim| (claim.key.uid.clone(), claim)).collect();
     for claim in unread {
         let hold = Claim { stance: Stance::Hold(Holding::Unread), leaving: None, ..claim };
-        merged.entry(hold.key.uid.clone()).and_modify(|known| known.user.extend(hold.user.clone())).or_insert(hold);
+        merged.entry(hold.key.uid.clone()).and_modify(|known| protect_too(known, &hold)).or_insert(hold);
     }
     merged.into_values().collect()
+}
+
+/// An absence binds nobody here, and takes nothing from what was recorded.
+fn protect_too(known: &mut Claim, legible: &Claim) {
+    known.user.extend(legible.present().map(|id| (id.clone(), Ensure::Present)));
+    if legible.system == SystemWish::Enabled {
+        known.system = SystemWish::Enabled;
+    }
 }
 
 /// A claim that only holds was last acted on when it enforced: what it declared then stays protected until it enforces again.

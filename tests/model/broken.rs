@@ -1,6 +1,6 @@
 //! Guards left out on purpose: the checker finds what each of them is for.
 use crate::config::{Broken, Budget, Config};
-use crate::worlds::{BLINKING, FORGOTTEN, ONE, RIVALS, SHRINKING, STALE, UNLISTED};
+use crate::worlds::{ALONE_TOGETHER, BLINKING, FORGOTTEN, ONE, RIVALS, SHRINKING, STALE, UNLISTED};
 use crate::{LEAK, finds};
 
 const DROP: &str = "never drops";
@@ -63,7 +63,7 @@ fn believing_the_first_404_loses_the_record() {
 
 #[test]
 fn without_if_match_two_controllers_write_twice() {
-    finds(RIVALS.broken(Broken::IfMatch), &[TWICE, LEAK, DROP, LATE]);
+    finds(ALONE_TOGETHER.broken(Broken::IfMatch), &[TWICE, LEAK, DROP, LATE]);
 }
 
 /// Known: If-Match cannot tell a namesake with the same `ETag` that appears between our GET and our PATCH.

@@ -188,7 +188,16 @@ impl Lanyard {
                 world.arm.recreate(same_etag, self.reads_lag(), config.recreated_with);
                 lose_operations(world, config)
             }
-            Action::DeleteRecord | Action::StripRecord | Action::BackUp | Action::Restore => meddle(world, &action),
+            Action::DeleteRecord => delete_record(world),
+            Action::StripRecord => {
+                strip_record(world);
+                Some(())
+            }
+            Action::BackUp => {
+                world.backup = Some(world.target.as_ref()?.record.clone());
+                Some(())
+            }
+            Action::Restore => restore(world),
         }
     }
 
@@ -276,27 +285,25 @@ fn meddling(world: &World, actions: &mut Vec<Action>) {
     }
 }
 
-fn meddle(world: &mut World, action: &Action) -> Option<()> {
-    match action {
-        Action::DeleteRecord => {
-            let target = world.target.clone()?;
-            let left = target.finalizer.then_some(Target { deleting: true, ..target });
-            if left.is_none() {
-                world.disown(None);
-            }
-            world.replace_target(left);
-        }
-        Action::StripRecord => {
-            world.disown(None);
-            world.replace_target(None);
-        }
-        Action::BackUp => world.backup = Some(world.target.as_ref()?.record.clone()),
-        _ => {
-            let record: Arc<Record> = world.backup.clone()?;
-            world.disown(Some(&record));
-            world.replace_target(Some(Target { record, finalizer: true, deleting: false }));
-        }
+fn delete_record(world: &mut World) -> Option<()> {
+    let target = world.target.clone()?;
+    let waits = target.finalizer.then_some(Target { deleting: true, ..target });
+    if waits.is_none() {
+        world.disown(None);
     }
+    world.replace_target(waits);
+    Some(())
+}
+
+fn strip_record(world: &mut World) {
+    world.disown(None);
+    world.replace_target(None);
+}
+
+fn restore(world: &mut World) -> Option<()> {
+    let record: Arc<Record> = world.backup.clone()?;
+    world.disown(Some(&record));
+    world.replace_target(Some(Target { record, finalizer: true, deleting: false }));
     Some(())
 }
 

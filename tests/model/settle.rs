@@ -163,7 +163,7 @@ impl Lanyard {
     fn wishes_hold(&self, world: &World) -> bool {
         let wanted = wanted(world.staying(&self.config));
         let there = |id: &&str| world.arm.now.user.contains_key(*id);
-        let as_wanted = wanted.present.iter().all(|id| there(id))
+        let as_wanted = wanted.present.iter().all(there)
             && !wanted.absent.iter().any(|id| there(id) && !world.kept_by_holding(&self.config, id))
             && wanted.system.is_none_or(|on| on == world.arm.now.system)
             && world.record().is_none_or(|record| record.intent.is_none());

@@ -83,7 +83,10 @@ pub fn claim(name: &str, wishes: &str) -> Claim {
 }
 
 pub fn complete(claims: Vec<Claim>, record: &Record) -> Complete<Claims> {
-    let census = Census { listed: true, read: claims, ..Census::default() };
+    complete_with(Census { listed: true, read: claims, ..Census::default() }, record)
+}
+
+pub fn complete_with(census: Census, record: &Record) -> Complete<Claims> {
     Complete::account(census, record).expect("listed")
 }
 

@@ -5,3 +5,6 @@ mod kit;
 #[path = "../scenarios/merge.rs"]
 mod merge;
 mod protocol;
+mod recorded;
+mod second_opinion;
+mod wild;
