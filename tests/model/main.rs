@@ -11,6 +11,7 @@ mod explore;
 mod merge;
 mod process;
 mod settle;
+mod time;
 mod world;
 mod worlds;
 

@@ -11,7 +11,7 @@ use serde_json::Value;
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-/// The recorded PATCHes of identity blocks between two states that the recording shows.
+/// The recorded requests that change identity blocks between two states that the recording shows.
 const FLOOR: usize = 20;
 
 /// The identity block of a machine's answer; nothing in the form of 2017, which replaces.
@@ -72,7 +72,7 @@ fn files() -> Vec<PathBuf> {
         std::fs::read_dir(folder).expect("the folder can be read").map(|entry| entry.expect("an entry").path());
     let recording = |path: &PathBuf| {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        name.ends_with(".jsonl") && !name.starts_with("ERRORS")
+        path.extension().is_some_and(|end| end == "jsonl") && !name.starts_with("ERRORS")
     };
     entries.filter(recording).collect()
 }

@@ -132,6 +132,7 @@ fn a_recorded_claim() -> impl Strategy<Value = (Shows, RecordedClaim)> {
     )
 }
 
+#[allow(clippy::needless_update, reason = "a bound that is added later holds nothing back here")]
 fn some_bounds() -> impl Strategy<Value = Bounds> {
     let removals = prop_oneof![
         4 => Just(Removals::Unlimited),
@@ -372,7 +373,7 @@ impl Case {
         let mut memory = Memory { sent: Some(sent), last_write_ended: Some(crate::kit::NOW), ..Memory::default() };
         let (settled, _) = crate::kit::clear(&intended, &shown, &mut memory);
         // The ETag is told again as the first one, for the next of several rounds.
-        shown.etag = self.live.etag.clone();
+        shown.etag.clone_from(&self.live.etag);
         Self { live: shown, record: Record { superseded: Vec::new(), ..settled }, ..self.clone() }
     }
 }
