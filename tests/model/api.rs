@@ -3,7 +3,7 @@ use crate::arm::Owner;
 use crate::config::{Assignment, Config, Spec};
 use crate::world::{World, id};
 use lanyard_domain::claims::{DefaultIdentityChange, Holding};
-use lanyard_domain::evidence::Census;
+use lanyard_domain::evidence::{Census, shows_the_past};
 use lanyard_domain::{Claim, ClaimKey, Ensure, Leaving, Mode, Record, Stance, SystemWish};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,6 +13,8 @@ use std::sync::Arc;
 pub struct Object {
     pub spec: usize,
     pub leaving: bool,
+    /// Grows with every change.
+    pub generation: u8,
 }
 
 /// The `IdentityTarget`. Its finalizer is ours.
@@ -107,17 +109,41 @@ pub fn staying<'a>(objects: &'a [Option<Object>], assignments: &'a [Assignment])
 pub fn census(seen: &[Option<Object>], now: &[Option<Object>], assignments: &[Assignment]) -> Census {
     let read = seen.iter().zip(assignments).enumerate().filter_map(|(n, (object, assignment))| {
         let object = object.as_ref()?;
-        Some(claim(n, assignment.specs.get(object.spec)?, assignment, object.leaving))
+        claim(n, object, assignment)
     });
     let unseen = seen.iter().zip(now).enumerate().filter(|(_, (seen, _))| seen.is_none());
     let gone = unseen.filter(|(_, (_, now))| now.is_none()).map(|(n, _)| n.to_string());
-    Census { listed: true, read: read.collect(), unread: Vec::new(), gone: gone.collect() }
+    Census { listed: true, read: read.collect(), gone: gone.collect(), ..Census::default() }
 }
 
-fn claim(n: usize, spec: &Spec, assignment: &Assignment, leaving: bool) -> Claim {
+/// Reads those objects anew of which a lagging watch shows an older version than the record knows.
+pub fn confirm(
+    world: &mut World,
+    config: &Config,
+    p: usize,
+    record: &Record,
+) -> (Vec<Option<Object>>, BTreeSet<String>) {
+    let mut seen = world.view(p).objects;
+    let mut confirmed = BTreeSet::new();
+    for (n, (object, assignment)) in seen.iter_mut().zip(config.assignments).enumerate() {
+        let claim = object.as_ref().and_then(|object| claim(n, object, assignment));
+        if claim.is_some_and(|claim| shows_the_past(&claim, record)) {
+            *object = world.objects.get(n).cloned().flatten();
+            confirmed.insert(n.to_string());
+        }
+    }
+    if let Some(view) = world.processes.get_mut(p).and_then(|process| process.lag.as_mut()) {
+        view.objects.clone_from(&seen);
+    }
+    (seen, confirmed)
+}
+
+fn claim(n: usize, object: &Object, assignment: &Assignment) -> Option<Claim> {
+    let spec = assignment.specs.get(object.spec)?;
     let present = spec.present.iter().map(|name| (id(name), Ensure::Present));
     let absent = spec.absent.iter().map(|name| (id(name), Ensure::Absent));
-    Claim {
+    Some(Claim {
+        generation: object.generation.into(),
         key: ClaimKey { namespace: "n".into(), name: n.to_string(), uid: n.to_string() },
         user: present.chain(absent).collect(),
         system: spec.system,
@@ -129,8 +155,8 @@ fn claim(n: usize, spec: &Spec, assignment: &Assignment, leaving: bool) -> Claim
         },
         deletion_policy: assignment.policy,
         default_identity_change: DefaultIdentityChange::Warn,
-        leaving: leaving.then(|| Leaving::of(assignment.policy, spec.mode, false)),
-    }
+        leaving: object.leaving.then(|| Leaving::of(assignment.policy, spec.mode, false)),
+    })
 }
 
 /// What assignments together want: there, gone, and the system-assigned identity; what is disputed is left out.

@@ -152,11 +152,14 @@ impl Lanyard {
             Action::AMinutePasses => a_minute_passes(world),
             Action::FiveMinutesPass => five_minutes_pass(world),
             Action::Declare(n, spec) => {
-                *world.objects.get_mut(n)? = Some(Object { spec, leaving: false });
+                let object = world.objects.get_mut(n)?;
+                let generation = object.as_ref().map_or(1, |object| object.generation + 1);
+                *object = Some(Object { spec, leaving: false, generation });
                 Some(())
             }
             Action::Delete(n) => {
-                world.objects.get_mut(n)?.as_mut()?.leaving = true;
+                let object = world.objects.get_mut(n)?.as_mut()?;
+                (object.leaving, object.generation) = (true, object.generation + 1);
                 Some(())
             }
             Action::Strip(n) => {

@@ -2,7 +2,7 @@
 //!
 //! A step is what `src/controller` does between two effects, in its order: `gather` is a round of `reconcile.rs` up to
 //! the write of the intent, `put` is `record.rs`, `send` the begin of `apply.rs`, `end_visit` and what follows `report.rs`.
-use crate::api::{Target, census, staying, wanted};
+use crate::api::{Target, census, confirm, staying, wanted};
 use crate::arm::Request;
 use crate::config::{Broken, Config};
 use crate::world::{Broke, NOW, Phase, Process, Sending, Visit, World, id, machine};
@@ -82,9 +82,9 @@ fn begin(world: &World, p: usize) -> Visit {
 }
 
 /// Every claim accounted for, and those ended that leave without a write. False while a list is not in.
-fn read_claims(world: &World, config: &Config, p: usize, sight: Sight, visit: &mut Visit) -> bool {
-    let seen = world.view(p).objects;
-    let complete = census(&seen, &world.objects, config.assignments);
+fn read_claims(world: &mut World, config: &Config, p: usize, sight: Sight, visit: &mut Visit) -> bool {
+    let (seen, confirmed) = confirm(world, config, p, &visit.record);
+    let complete = Census { confirmed, ..census(&seen, &world.objects, config.assignments) };
     let told = match (sight, config.broken) {
         (Sight::Clear | Sight::Behind | Sight::Blink, _) => complete,
         (Sight::Unlisted, Broken::CompleteClaims) => Census {

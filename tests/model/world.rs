@@ -207,7 +207,7 @@ pub struct World {
 
 impl World {
     pub fn new(config: &Config) -> Self {
-        let exists = |exists: bool| exists.then_some(Object { spec: 0, leaving: false });
+        let exists = |exists: bool| exists.then_some(Object { spec: 0, leaving: false, generation: 1 });
         Self {
             arm: Arm::new(config.system, config.foreign),
             flight: Vec::new(),

@@ -6,7 +6,7 @@ use lanyard_domain::claims::{DefaultIdentityChange, Stance};
 use lanyard_domain::judge::{Judgement, Memory, Outcome, Sent};
 use lanyard_domain::live::{DefaultIdentity, Principal};
 use lanyard_domain::plan::{Guard, Hold, MAX_IDENTITIES_IN_REQUEST, Removals};
-use lanyard_domain::{Bounds, Claim, Edit, Ensure, IdentityId, Intent, Live, Patch, Record, Switch};
+use lanyard_domain::{Bounds, Claim, Edit, Ensure, IdentityId, Intent, Live, Patch, Record, Switch, Unanswered};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
 
@@ -187,6 +187,8 @@ proptest! {
     ) {
         let writer = if ours { "me" } else { "another" };
         let etag = if moved { 1 } else { 2 };
+        let earlier = Unanswered { base: crate::kit::base("m1", etag), operation: "op-0".into() };
+        let unanswered: Vec<Unanswered> = unanswered.then_some(earlier).into_iter().collect();
         let intent = Intent {
             base: crate::kit::base("m1", etag), add, remove, unanswered, writer: writer.into(), ..crate::kit::intent("", "")
         };
@@ -262,7 +264,7 @@ proptest! {
 
 proptest! {
     // Hundreds of ids each: a few are as good as many.
-    #![proptest_config(ProptestConfig::with_cases(config().cases / 200 + 1))]
+    #![proptest_config(ProptestConfig { cases: config().cases / 200 + 1, ..config() })]
 
     /// However many ids, and whatever comes first: each request is within the limit, and there is a last one.
     #[test]

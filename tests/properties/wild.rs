@@ -127,7 +127,7 @@ fn a_recorded_claim() -> impl Strategy<Value = (Shows, RecordedClaim)> {
     (shows, ids(3), a_mode(), a_policy(), any::<bool>()).prop_map(
         |(shows, present, mode, deletion_policy, system_enabled)| {
             let key = ClaimKey { namespace: String::new(), name: String::new(), uid: String::new() };
-            (shows, RecordedClaim { key, deletion_policy, mode, present, system_enabled })
+            (shows, RecordedClaim { key, generation: 1, deletion_policy, mode, present, system_enabled })
         },
     )
 }
@@ -240,8 +240,13 @@ impl Case {
     }
 
     pub fn claims(&self, record: &Record) -> Complete<Claims> {
-        let census =
-            Census { listed: true, read: self.read.clone(), unread: self.unread.clone(), gone: self.gone.clone() };
+        let census = Census {
+            listed: true,
+            read: self.read.clone(),
+            unread: self.unread.clone(),
+            gone: self.gone.clone(),
+            ..Census::default()
+        };
         complete_with(census, record)
     }
 
