@@ -10,16 +10,13 @@ use crate::arm::ArmError;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lanyard_domain::aks::{AksSign, managed_by_aks};
 use lanyard_domain::claims::{Holding, Leaving};
-use lanyard_domain::evidence::{Census, NotFresh, Reading, shows_the_past};
+use lanyard_domain::evidence::{Census, NotFresh, Reading, said_gone, shows_the_past};
 use lanyard_domain::pace::Class;
 use lanyard_domain::target_name::target_name;
 use lanyard_domain::{Claim, Claims, Complete, Fresh, Live, Record};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
-
-/// ARM says "gone" twice, this far apart, before it is believed.
-const GONE_AFTER: Duration = Duration::from_secs(60);
 
 /// Between two reads, where the first shows a state that we know to be old.
 const REREAD: Duration = Duration::from_millis(700);
@@ -141,11 +138,7 @@ pub async fn live(context: &Context, visit: &mut Visit) -> Result<Fresh<Live>, V
 /// A 404 in ARM's own words counts when it is repeated a minute later.
 fn missing(context: &Context, visit: &mut Visit, error: ArmError) -> VisitError {
     match error {
-        ArmError::NotFound { .. } => {
-            let now = context.now();
-            let since = *visit.memory.gone_since.get_or_insert(now);
-            visit.gone = now.since(since) >= GONE_AFTER;
-        }
+        ArmError::NotFound { .. } => visit.gone = said_gone(&mut visit.memory.gone_since, context.now()),
         _ => visit.memory.gone_since = None,
     }
     error.into()

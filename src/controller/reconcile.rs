@@ -17,6 +17,7 @@ use lanyard_domain::audit::audit;
 use lanyard_domain::contest::{Contested, Matter};
 use lanyard_domain::depart::{adopt, depart};
 use lanyard_domain::halving::Again;
+use lanyard_domain::intend::nothing_to_look_for;
 use lanyard_domain::judge::{Judge, Judgement, Waiting, judge};
 use lanyard_domain::plan::{Bounds, Guard};
 use lanyard_domain::{Claim, Claims, Complete, Facts, Moment, Patch, Plan, SystemWish, plan};
@@ -55,7 +56,7 @@ async fn steps(context: &Context, visit: &mut Visit) -> Result<(), VisitError> {
         }
         // 1. gather
         let claims = gather_claims(context, visit).await?;
-        if nothing_to_look_for(visit, &claims) {
+        if nothing_to_look_for(&visit.record, &claims) {
             return Ok(());
         }
         renew_token(context, visit).await?;
@@ -115,11 +116,6 @@ fn begin_anew(context: &Context, visit: &mut Visit, claims: &Claims, wishes: &[A
     if hurried {
         undone.hurry(context.now());
     }
-}
-
-/// Nobody wants anything here, and nothing of ours is on the machine.
-fn nothing_to_look_for(visit: &Visit, claims: &Complete<Claims>) -> bool {
-    claims.staying().next().is_none() && visit.record.owns_nothing()
 }
 
 /// ARM learns of some grants by a new token only.

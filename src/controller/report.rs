@@ -11,8 +11,8 @@ use crate::api::raw::Readable;
 use crate::arm::chain;
 use crate::fail_point::{self, Point};
 use lanyard_domain::claims::{Holding, Stance};
-use lanyard_domain::depart::{has_left, recorded_claims};
-use lanyard_domain::intend::conclude;
+use lanyard_domain::depart::has_left;
+use lanyard_domain::intend::{Ending, Settled, settle as settled};
 use lanyard_domain::plan::{Bounds, Step, Trials};
 use lanyard_domain::reason::Reason;
 use lanyard_domain::verdict::{Case, End, Ready, Trouble, Verdict, verdict};
@@ -107,14 +107,11 @@ async fn settle(
     claims: &Complete<Claims>,
     verdicts: &Verdicts,
 ) -> Result<(), VisitError> {
-    let concluded = conclude(&visit.record, claims);
-    let nobody = claims.staying().next().is_none();
-    let finished =
-        nobody && (visit.gone || (concluded.owns_nothing() && recorded_claims(&visit.record, claims).is_empty()));
-    let forgotten = visit.is_being_forgotten() && concluded.intent.is_none();
-    if finished || forgotten {
-        return Ok(remove(context, visit).await?);
-    }
+    let ending = Ending { gone: visit.gone, forgotten: visit.is_being_forgotten() };
+    let concluded = match settled(&visit.record, claims, ending) {
+        Settled::Remove => return Ok(remove(context, visit).await?),
+        Settled::Keep(record) => record,
+    };
     let troubles = visit.memory.asides.troubles(context.now());
     let view = View { live: visit.live.as_deref(), plan: visit.plan.as_ref(), if_enforced: None, troubles: &troubles };
     let status = status::of_target(visit, &of_all(claims, verdicts), &view, &context.wall());

@@ -13,6 +13,9 @@ use std::time::Duration;
 /// is not documented, and a target must not wait for ever on a guess.
 pub const STALE_FOR: Duration = Duration::from_secs(60);
 
+/// ARM says "gone" twice, this far apart, before it is believed.
+pub const GONE_AFTER: Duration = Duration::from_secs(60);
+
 /// An intent that was written longer ago than this is written anew before its PATCH may leave.
 pub const INTENT_GOOD_FOR: Duration = Duration::from_secs(10);
 
@@ -83,6 +86,14 @@ fn shows_superseded(live: &Live, record: &Record) -> bool {
     })
 }
 
+/// A 404 in ARM's own words, heard now: whether it is the second of two far enough apart to be believed.
+///
+/// `since` is when the first of a row was heard; an answer that shows the machine ends the row.
+#[must_use]
+pub fn said_gone(since: &mut Option<Moment>, now: Moment) -> bool {
+    now.since(*since.get_or_insert(now)) >= GONE_AFTER
+}
+
 /// An intent that is too old must be recorded anew: a process that slept may not act on what it once wrote.
 #[must_use]
 pub fn intent_still_good(written: Moment, now: Moment) -> bool {
@@ -90,7 +101,7 @@ pub fn intent_still_good(written: Moment, now: Moment) -> bool {
 }
 
 /// All claims on a target, with every absence proven.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Complete<T> {
     claims: T,
     gone: BTreeMap<String, Leaving>,
@@ -201,9 +212,17 @@ fn merge_unread(standing: Vec<Claim>, unread: Vec<Claim>) -> Vec<Claim> {
         standing.into_iter().map(|claim| (claim.key.uid.clone(), claim)).collect();
     for claim in unread {
         let hold = Claim { stance: Stance::Hold(Holding::Unread), leaving: None, ..claim };
-        merged.entry(hold.key.uid.clone()).and_modify(|known| known.user.extend(hold.user.clone())).or_insert(hold);
+        merged.entry(hold.key.uid.clone()).and_modify(|known| protect_too(known, &hold)).or_insert(hold);
     }
     merged.into_values().collect()
+}
+
+/// An absence binds nobody here, and takes nothing from what was recorded.
+fn protect_too(known: &mut Claim, legible: &Claim) {
+    known.user.extend(legible.present().map(|id| (id.clone(), Ensure::Present)));
+    if legible.system == SystemWish::Enabled {
+        known.system = SystemWish::Enabled;
+    }
 }
 
 /// A claim that only holds was last acted on when it enforced: what it declared then stays protected until it enforces again.

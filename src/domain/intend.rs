@@ -57,3 +57,37 @@ pub fn refused(record: &Record) -> Record {
     }
     record
 }
+
+/// Why a record may end although something is still in it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ending {
+    /// The machine is gone, said twice.
+    pub gone: bool,
+    /// A person deleted the `IdentityTarget`: its record is to be forgotten.
+    pub forgotten: bool,
+}
+
+/// What becomes of the record at the end of a visit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "one is made a visit, and taken apart at once")]
+pub enum Settled {
+    Keep(Record),
+    /// Nothing is left that it is for, or a person wants it forgotten and nothing of ours may still arrive.
+    Remove,
+}
+
+/// The record at the end of a visit, however it went.
+#[must_use]
+pub fn settle(record: &Record, claims: &Complete<Claims>, ending: Ending) -> Settled {
+    let concluded = conclude(record, claims);
+    let nobody = claims.staying().next().is_none();
+    let finished = nobody && (ending.gone || (concluded.owns_nothing() && concluded.claims.is_empty()));
+    let forgotten = ending.forgotten && concluded.intent.is_none();
+    if finished || forgotten { Settled::Remove } else { Settled::Keep(concluded) }
+}
+
+/// Nobody wants anything here, and nothing of ours is on the machine: there is nothing to look for.
+#[must_use]
+pub fn nothing_to_look_for(record: &Record, claims: &Complete<Claims>) -> bool {
+    claims.staying().next().is_none() && record.owns_nothing()
+}

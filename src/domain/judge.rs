@@ -165,6 +165,8 @@ pub fn judge(record: &Record, live: &Fresh<Live>, memory: &mut Memory, by: Judge
         Some(_) | None => {}
     }
     let mut record = Record { unique_id: Some(unique_id.clone()), ..record.clone() };
+    // A read that is believed shows what is so: whoever took that state for replaced was misled by an older read.
+    record.superseded.retain(|old| old.unique_id != live.unique_id || old.etag != live.etag);
     let mut notes = Vec::new();
     if let Some(mut intent) = record.intent.take() {
         match resolve(&mut intent, live, memory, by) {

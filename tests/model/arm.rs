@@ -10,7 +10,7 @@ pub enum Owner {
     Us,
     Foreign,
     /// A stranger, at a moment that the guarantees except: while an intent of ours about it was unresolved, or
-    /// after an unseen removal of what we had attached.
+    /// after an unseen removal of what we had attached. Or one of us, of which the record was lost.
     Either,
 }
 
@@ -64,21 +64,30 @@ pub struct Request {
     /// Declared `Absent` when the claims were read.
     pub excused: BTreeSet<String>,
     pub system_excused: bool,
+    /// Its record was lost on the way: what it adds is nobody's.
+    pub orphaned: bool,
 }
 
 /// What ARM answers at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     Accepted,
+    /// Another operation runs, or there is no such machine.
     Refused,
+    /// The `ETag` is another one.
+    PreconditionFailed,
     /// Accepted, and something foreign was dropped.
     Dropped,
+    /// Accepted, and nothing changed by it: somebody had done so before.
+    Twice,
     /// A body that the facts do not cover.
     Malformed,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Arm {
+    /// False: the name answers 404. What `now` says is over then.
+    pub exists: bool,
     pub now: Shown,
     /// The state before the last write: what a lagging read shows.
     pub behind: Option<Shown>,
@@ -89,7 +98,8 @@ pub struct Arm {
 impl Arm {
     pub fn new(system: bool, foreign: &[&str]) -> Self {
         let user = foreign.iter().map(|name| ((*name).to_owned(), Owner::Foreign)).collect();
-        Self { now: Shown { unique: 1, etag: 1, system, user }, behind: None, running: None, next_etag: 2 }
+        let now = Shown { unique: 1, etag: 1, system, user };
+        Self { exists: true, now, behind: None, running: None, next_etag: 2 }
     }
 
     fn written(&mut self, reads_lag: bool) {
@@ -104,9 +114,19 @@ impl Arm {
         change(&mut self.now);
     }
 
+    /// The machine is deleted, and its operation with it.
+    pub fn delete(&mut self) {
+        self.exists = false;
+        self.running = None;
+        self.behind = None;
+        self.now.user.clear();
+        self.now.system = false;
+    }
+
     /// Another machine under the name. A number that it shares with the old `ETag` means nothing, but looks alike.
     pub fn recreate(&mut self, same_etag: bool, reads_lag: bool, foreign: &[&str]) {
-        self.behind = (reads_lag && !same_etag).then(|| self.now.clone());
+        self.behind = (reads_lag && !same_etag && self.exists).then(|| self.now.clone());
+        self.exists = true;
         self.running = None;
         let etag = if same_etag { self.now.etag } else { self.next_etag };
         self.next_etag += 1;
@@ -115,8 +135,13 @@ impl Arm {
     }
 
     pub fn receive(&mut self, request: &Request, reads_lag: bool) -> Answer {
-        let matches = request.if_match.is_none_or(|etag| etag == self.now.etag);
-        if self.running.is_some() || !matches {
+        if !self.exists {
+            return Answer::Refused;
+        }
+        if request.if_match.is_some_and(|etag| etag != self.now.etag) {
+            return Answer::PreconditionFailed;
+        }
+        if self.running.is_some() {
             return Answer::Refused;
         }
         let before = self.now.clone();
@@ -131,11 +156,16 @@ impl Arm {
             .user
             .iter()
             .any(|(id, owner)| !after.user.contains(id) && *owner == Owner::Foreign && !request.excused.contains(id));
+        let ours = if request.orphaned { Owner::Either } else { Owner::Us };
+        let changes_nothing = block == after;
         self.now.system = after.system;
-        self.now.user =
-            after.user.into_iter().map(|id| (id.clone(), *before.user.get(&id).unwrap_or(&Owner::Us))).collect();
+        self.now.user = after.user.into_iter().map(|id| (id.clone(), *before.user.get(&id).unwrap_or(&ours))).collect();
         self.running = Some(Running { operation: request.operation.clone(), before });
-        if dropped || system_dropped { Answer::Dropped } else { Answer::Accepted }
+        match (dropped || system_dropped, changes_nothing) {
+            (true, _) => Answer::Dropped,
+            (false, true) => Answer::Twice,
+            (false, false) => Answer::Accepted,
+        }
     }
 
     pub fn end(&mut self, how: End) -> Option<String> {

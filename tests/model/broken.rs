@@ -1,14 +1,16 @@
 //! Guards left out on purpose: the checker finds what each of them is for.
 use crate::config::{Broken, Budget, Config};
-use crate::finds;
-use crate::worlds::{ONE, RIVALS, SHRINKING, STALE, UNLISTED};
+use crate::worlds::{ALONE_TOGETHER, BLINKING, FORGOTTEN, ONE, RIVALS, SHRINKING, STALE, UNLISTED};
+use crate::{LEAK, finds};
 
 const DROP: &str = "never drops";
-const LEAK: &str = "no leak, every wish holds";
+const TWICE: &str = "nothing is written twice";
+const LATE: &str = "what was given up on never arrives";
+const BODY: &str = "every body is covered by the facts";
 
 #[test]
 fn without_if_match_a_type_that_shrinks_drops_a_strangers_identity() {
-    finds(SHRINKING.broken(Broken::IfMatch), &[DROP]);
+    finds(SHRINKING.broken(Broken::IfMatch), &[DROP, TWICE, LEAK]);
 }
 
 #[test]
@@ -18,7 +20,7 @@ fn without_an_intent_before_the_patch_a_crash_leaks() {
 
 #[test]
 fn without_a_fate_for_each_id_a_strangers_identity_is_taken_for_ours() {
-    finds(ONE.broken(Broken::FatePerId), &[DROP]);
+    finds(ONE.broken(Broken::FatePerId), &[DROP, LEAK]);
 }
 
 #[test]
@@ -41,18 +43,33 @@ fn not_looking_which_machine_answers_drops_what_the_namesake_came_with() {
 
 #[test]
 fn sending_on_an_old_intent_lands_after_it_was_given_up() {
-    finds(RIVALS.broken(Broken::Age), &["what was given up on never arrives", LEAK]);
+    finds(RIVALS.broken(Broken::Age), &[LATE, LEAK, TWICE]);
 }
 
 #[test]
 fn writing_over_a_rivals_record_leaks() {
-    finds(RIVALS.broken(Broken::ResourceVersion), &[LEAK, DROP, "what was given up on never arrives", "settles"]);
+    finds(RIVALS.broken(Broken::ResourceVersion), &[LEAK, DROP, LATE, TWICE]);
+}
+
+#[test]
+fn letting_a_deleted_record_go_while_a_write_may_still_arrive_leaks() {
+    finds(FORGOTTEN.broken(Broken::Forgetting), &[DROP, LEAK]);
+}
+
+#[test]
+fn believing_the_first_404_loses_the_record() {
+    finds(BLINKING.broken(Broken::GoneTwice), &["no record is lost", LEAK]);
+}
+
+#[test]
+fn without_if_match_two_controllers_write_twice() {
+    finds(ALONE_TOGETHER.broken(Broken::IfMatch), &[TWICE, LEAK, DROP, LATE]);
 }
 
 /// Known: If-Match cannot tell a namesake with the same `ETag` that appears between our GET and our PATCH.
 #[test]
 fn the_known_gap_a_namesake_with_the_same_etag_is_still_one() {
-    finds(Config { gap: true, ..NAMESAKE }, &[DROP, LEAK, "every body is covered by the facts"]);
+    finds(Config { gap: true, ..NAMESAKE }, &[BODY, DROP, LEAK, TWICE]);
 }
 
 /// Known: a lagging read from before a stranger took off what we put back in a write without an answer.

@@ -1,5 +1,5 @@
 //! What may happen in a run, how often, and which guard is broken on purpose.
-use lanyard_domain::{DeletionPolicy, SystemWish};
+use lanyard_domain::{DeletionPolicy, Mode, SystemWish};
 
 /// A guard that the driver leaves out. The decisions themselves stay the real ones.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -22,6 +22,10 @@ pub enum Broken {
     Age,
     /// Writes the record whatever became of it meanwhile.
     ResourceVersion,
+    /// Lets a deleted record go while a write of ours may still arrive.
+    Forgetting,
+    /// Believes the first 404.
+    GoneTwice,
 }
 
 /// What an assignment may say.
@@ -30,14 +34,15 @@ pub struct Spec {
     pub present: &'static [&'static str],
     pub absent: &'static [&'static str],
     pub system: SystemWish,
+    pub mode: Mode,
 }
 
 pub const fn present(present: &'static [&'static str]) -> Spec {
-    Spec { present, absent: &[], system: SystemWish::Unmanaged }
+    Spec { present, absent: &[], system: SystemWish::Unmanaged, mode: Mode::Enforce }
 }
 
 pub const fn absent(absent: &'static [&'static str]) -> Spec {
-    Spec { present: &[], absent, system: SystemWish::Unmanaged }
+    Spec { absent, ..present(&[]) }
 }
 
 /// One assignment: what it says first, if it exists at first, and what it may be changed to.
@@ -56,10 +61,22 @@ pub struct Budget {
     pub foreign: u8,
     pub crash: u8,
     pub lost_answer: u8,
+    /// An operation fails.
     pub failure: u8,
+    /// A GET shows the state before the last write.
     pub stale: u8,
+    /// The machine is deleted, or made anew under its name.
     pub recreate: u8,
+    /// A list of assignments that has not finished.
     pub incomplete: u8,
+    /// A process's watches stop telling, until they go on.
+    pub lag: u8,
+    /// The answer to a write of the record is lost.
+    pub lost_put: u8,
+    /// A GET answers 404 although the machine is there.
+    pub blink: u8,
+    /// A person deletes the `IdentityTarget`, strips it, or puts it back from a backup.
+    pub meddle: u8,
     /// How often time passes over a process that is about to send. Not part of the total.
     pub pause: u8,
 }
@@ -87,5 +104,9 @@ pub struct Config {
 impl Config {
     pub const fn broken(self, broken: Broken) -> Self {
         Self { broken, ..self }
+    }
+
+    pub fn leaves_out(&self, guard: Broken) -> bool {
+        self.broken == guard
     }
 }

@@ -1,19 +1,25 @@
 //! Every interleaving of what may happen, and what must hold in each.
+use crate::api::{Object, Target};
 use crate::arm::{Answer, End, Owner};
 use crate::config::Config;
-use crate::process::{Sight, finalize, gather, put, send};
-use crate::world::{Broke, Object, Phase, Process, World, wanted};
-use lanyard_domain::evidence::STALE_FOR;
-use lanyard_domain::judge::{ANOTHER_WRITER, OPEN_FOR, Outcome};
+use crate::process::{Sight, end_visit, finalize, gather, put, send};
+use crate::settle::{Outlook, Outlooks};
+use crate::time::{a_minute_passes, five_minutes_pass, ten_seconds_pass};
+use crate::world::{Broke, Phase, Process, World};
+use lanyard_domain::Record;
+use lanyard_domain::judge::Outcome;
 use stateright::{Model, Property};
-use std::time::Duration;
+use std::sync::Arc;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     Gather(usize, Sight),
+    /// The next write of the record.
     Put(usize),
     Send(usize),
     Finalize(usize),
+    /// A process's watches tell again, all that there is to tell.
+    CatchUp(usize),
     /// A request arrives at ARM.
     Arrive(String),
     /// A request that nobody waits for never arrives.
@@ -30,86 +36,81 @@ pub enum Action {
     Crash(usize),
     /// The answer, or the operation's end, is not heard of.
     LoseAnswer(usize),
+    /// The API server takes the write, and its answer is lost.
+    LosePut(usize),
+    /// A process's watches fall behind: it sees what is so now, and nothing newer.
+    FallBehind(usize),
     Stranger(&'static str),
     /// The `ETag` moves, and nothing else.
     Touch,
+    DeleteMachine,
     Recreate {
         same_etag: bool,
     },
+    /// A person deletes the `IdentityTarget`, which waits for our finalizer.
+    DeleteRecord,
+    /// A person takes the finalizer off and deletes it.
+    StripRecord,
+    BackUp,
+    /// The record as it was when it was backed up.
+    Restore,
 }
 
-pub struct Lanyard(pub Config);
+/// No leak, every wish holds, and nothing is left to do: whatever state a run is in, it comes to that.
+pub const ENDS_WELL: &str = "every run comes to a good end";
+
+pub struct Lanyard {
+    pub config: Config,
+    pub outlooks: Outlooks,
+}
 
 impl Lanyard {
-    fn reads_lag(&self) -> bool {
-        self.0.budget.stale > 0
+    pub fn new(config: Config) -> Self {
+        Self { config, outlooks: Outlooks::default() }
     }
 
-    /// What goes on by itself: when none of it changes anything any more, the run has settled.
-    fn own_actions(world: &World, actions: &mut Vec<Action>) {
-        for (p, process) in world.processes.iter().enumerate() {
-            match &process.phase {
-                Phase::Idle => actions.push(Action::Gather(p, Sight::Clear)),
-                Phase::Decided { .. } => actions.push(Action::Put(p)),
-                Phase::Recorded { .. } => actions.push(Action::Send(p)),
-                Phase::Finalizing { .. } => actions.push(Action::Finalize(p)),
-                Phase::Waiting { .. } | Phase::Following { .. } => {}
-            }
-        }
-        for request in &world.flight {
-            actions.push(Action::Arrive(request.operation.clone()));
-            let awaited = world.processes.iter().any(|p| waits_for(p, &request.operation));
-            if !awaited {
-                actions.push(Action::Vanish(request.operation.clone()));
-            }
-        }
-        if world.arm.running.is_some() {
-            actions.push(Action::OperationEnds(End::Succeeded));
-        }
-        actions.extend([Action::TenSecondsPass, Action::AMinutePasses, Action::FiveMinutesPass]);
+    fn reads_lag(&self) -> bool {
+        self.config.budget.stale > 0
     }
 
     fn budgeted(&self, world: &World, actions: &mut Vec<Action>) {
-        let left = &world.left;
-        if left.total == 0 {
+        if world.left.total == 0 {
             return;
         }
         for (p, process) in world.processes.iter().enumerate() {
-            let idle = process.phase == Phase::Idle;
-            if left.stale > 0 && idle && world.arm.behind.is_some() {
-                actions.push(Action::Gather(p, Sight::Behind));
-            }
-            if left.incomplete > 0 && idle {
-                actions.push(Action::Gather(p, Sight::Unlisted));
-            }
-            if left.crash > 0 && *process != Process::new(process.incarnation) {
-                actions.push(Action::Crash(p));
-            }
-            let listens = matches!(process.phase, Phase::Waiting { .. } | Phase::Following { .. });
-            if left.lost_answer > 0 && listens {
-                actions.push(Action::LoseAnswer(p));
-            }
+            mishaps(world, p, process, actions);
         }
+        let left = &world.left;
         if left.failure > 0 && world.arm.running.is_some() {
             actions.extend([End::Kept, End::Undone, End::GivenBack].map(Action::OperationEnds));
         }
-        if left.foreign > 0 && world.arm.running.is_none() {
-            actions.extend(self.0.strange.iter().map(|name| Action::Stranger(name)));
+        if left.foreign > 0 && world.arm.exists && world.arm.running.is_none() {
+            actions.extend(self.config.strange.iter().map(|name| Action::Stranger(name)));
             actions.push(Action::Touch);
         }
         if left.recreate > 0 {
-            actions.push(Action::Recreate { same_etag: false });
-            if self.0.gap || nothing_planned(world) {
-                actions.push(Action::Recreate { same_etag: true });
-            }
+            self.namesakes(world, actions);
         }
         if left.change > 0 {
             self.changes(world, actions);
         }
+        if left.meddle > 0 {
+            meddling(world, actions);
+        }
+    }
+
+    fn namesakes(&self, world: &World, actions: &mut Vec<Action>) {
+        actions.push(Action::Recreate { same_etag: false });
+        if self.config.gap || nothing_planned(world) {
+            actions.push(Action::Recreate { same_etag: true });
+        }
+        if world.arm.exists {
+            actions.push(Action::DeleteMachine);
+        }
     }
 
     fn changes(&self, world: &World, actions: &mut Vec<Action>) {
-        for (n, (object, assignment)) in world.objects.iter().zip(self.0.assignments).enumerate() {
+        for (n, (object, assignment)) in world.objects.iter().zip(self.config.assignments).enumerate() {
             match object {
                 None if world.gone.contains(&n) => {}
                 None => actions.push(Action::Declare(n, 0)),
@@ -124,92 +125,100 @@ impl Lanyard {
     }
 
     fn apply(&self, world: &mut World, action: Action) -> Option<()> {
-        let config = &self.0;
+        let config = &self.config;
+        spend(world, &action);
         match action {
-            Action::Gather(p, sight) => {
-                match sight {
-                    Sight::Clear => {}
-                    Sight::Behind => spend(world, |left| &mut left.stale),
-                    Sight::Unlisted => spend(world, |left| &mut left.incomplete),
-                }
-                gather(world, config, p, sight)
-            }
-            Action::Put(p) => put(world, config, p),
+            Action::Gather(p, sight) => gather(world, config, p, sight),
+            Action::Put(p) => put(world, config, p, true),
+            Action::LosePut(p) => put(world, config, p, false),
             Action::Send(p) => send(world, config, p),
             Action::Finalize(p) => finalize(world, p),
+            Action::CatchUp(p) => {
+                world.processes.get_mut(p)?.lag.take()?;
+                Some(())
+            }
+            Action::FallBehind(p) => {
+                let view = world.view(p);
+                world.processes.get_mut(p)?.lag = Some(Box::new(view));
+                Some(())
+            }
             Action::Arrive(operation) => self.arrive(world, &operation),
             Action::Vanish(operation) => {
                 world.flight.retain(|request| request.operation != operation);
                 Some(())
             }
-            Action::OperationEnds(how) => {
-                if how != End::Succeeded {
-                    spend(world, |left| &mut left.failure);
-                }
-                end(world, how)
-            }
+            Action::OperationEnds(how) => end(world, config, how),
             Action::TenSecondsPass => ten_seconds_pass(world),
             Action::AMinutePasses => a_minute_passes(world),
             Action::FiveMinutesPass => five_minutes_pass(world),
             Action::Declare(n, spec) => {
-                spend(world, |left| &mut left.change);
-                *world.objects.get_mut(n)? = Some(Object { spec, leaving: false });
+                let object = world.objects.get_mut(n)?;
+                let generation = object.as_ref().map_or(1, |object| object.generation + 1);
+                *object = Some(Object { spec, leaving: false, generation });
                 Some(())
             }
             Action::Delete(n) => {
-                spend(world, |left| &mut left.change);
-                world.objects.get_mut(n)?.as_mut()?.leaving = true;
+                let object = world.objects.get_mut(n)?.as_mut()?;
+                (object.leaving, object.generation) = (true, object.generation + 1);
                 Some(())
             }
             Action::Strip(n) => {
-                spend(world, |left| &mut left.change);
                 *world.objects.get_mut(n)? = None;
                 world.gone.insert(n);
                 Some(())
             }
             Action::Crash(p) => {
-                spend(world, |left| &mut left.crash);
                 let process = world.processes.get_mut(p)?;
                 *process = Process::new(process.incarnation + 1);
                 world.forget_outcome();
                 Some(())
             }
-            Action::LoseAnswer(p) => {
-                spend(world, |left| &mut left.lost_answer);
-                lose_answer(world, p)
-            }
+            Action::LoseAnswer(p) => lose_answer(world, config, p),
             Action::Stranger(name) => {
-                spend(world, |left| &mut left.foreign);
                 self.stranger(world, name);
                 Some(())
             }
             Action::Touch => {
-                spend(world, |left| &mut left.foreign);
                 world.arm.edit(self.reads_lag(), |_| ());
                 Some(())
             }
+            Action::DeleteMachine => {
+                world.arm.delete();
+                lose_operations(world, config)
+            }
             Action::Recreate { same_etag } => {
-                spend(world, |left| &mut left.recreate);
                 world.arm.recreate(same_etag, self.reads_lag(), config.recreated_with);
-                for p in 0..world.processes.len() {
-                    if matches!(world.processes[p].phase, Phase::Following { .. }) {
-                        lose_answer(world, p);
-                    }
-                }
+                lose_operations(world, config)
+            }
+            Action::DeleteRecord => delete_record(world),
+            Action::StripRecord => {
+                strip_record(world);
                 Some(())
             }
+            Action::BackUp => {
+                world.backup = Some(world.target.as_ref()?.record.clone());
+                Some(())
+            }
+            Action::Restore => restore(world),
         }
     }
 
     fn stranger(&self, world: &mut World, name: &'static str) {
         let owner = world.owner_if_added(name);
+        let mut taken = None;
         world.arm.edit(self.reads_lag(), |shown| {
             if name == "system" {
                 shown.system = !shown.system;
-            } else if shown.user.remove(name).is_none() {
+                return;
+            }
+            taken = shown.user.remove(name);
+            if taken.is_none() {
                 shown.user.insert(name.into(), owner);
             }
         });
+        if matches!(taken, Some(Owner::Us | Owner::Either)) {
+            world.taken_away.insert(name.into());
+        }
     }
 
     fn arrive(&self, world: &mut World, operation: &str) -> Option<()> {
@@ -218,159 +227,219 @@ impl Lanyard {
         let before = world.arm.now.user.clone();
         let answer = world.arm.receive(&request, self.reads_lag());
         world.broke = match answer {
-            Answer::Accepted | Answer::Refused => world.broke,
+            Answer::Accepted | Answer::Refused | Answer::PreconditionFailed => world.broke,
             Answer::Dropped => Some(Broke::NeverDrop),
+            Answer::Twice => Some(Broke::Twice),
             Answer::Malformed => Some(Broke::Body),
         };
-        let accepted = answer == Answer::Accepted;
-        if accepted {
+        if answer == Answer::Accepted {
             let mut added = world.arm.now.user.keys().filter(|id| !before.contains_key(*id));
             if added.any(|id| world.given_up.contains(id)) {
                 world.broke = Some(Broke::Late);
             }
         }
-        for process in world.processes.iter_mut().filter(|process| waits_for(process, operation)) {
-            if accepted {
-                process.phase = Phase::Following { operation: operation.into() };
-            } else {
-                process.phase = Phase::Idle;
-                learn(process, Outcome::Refused);
-            }
+        let awaited = world.processes.iter().position(|process| process.waits_for(operation));
+        awaited.map_or(Some(()), |p| answered(world, &self.config, p, answer, operation))
+    }
+}
+
+/// What keeps a process from going on as it would.
+fn mishaps(world: &World, p: usize, process: &Process, actions: &mut Vec<Action>) {
+    let left = &world.left;
+    let (idle, rests) = (process.phase == Phase::Idle, process.rests());
+    if left.stale > 0 && idle && world.arm.exists && world.arm.behind.is_some() {
+        actions.push(Action::Gather(p, Sight::Behind));
+    }
+    if left.blink > 0 && idle && world.arm.exists {
+        actions.push(Action::Gather(p, Sight::Blink));
+    }
+    if left.incomplete > 0 && rests {
+        actions.push(Action::Gather(p, Sight::Unlisted));
+    }
+    if left.crash > 0 && *process != Process::new(process.incarnation) {
+        actions.push(Action::Crash(p));
+    }
+    if left.lost_answer > 0 && matches!(process.phase, Phase::Waiting { .. } | Phase::Following { .. }) {
+        actions.push(Action::LoseAnswer(p));
+    }
+    let holds = process.visit.as_ref().is_some_and(|visit| visit.version_holds);
+    let writes = matches!(process.phase, Phase::Recording { .. } | Phase::Settling { .. } | Phase::Removing { .. });
+    if left.lost_put > 0 && holds && writes {
+        actions.push(Action::LosePut(p));
+    }
+    if left.lag > 0 && process.lag.is_none() {
+        actions.push(Action::FallBehind(p));
+    }
+}
+
+fn meddling(world: &World, actions: &mut Vec<Action>) {
+    if let Some(target) = &world.target {
+        if !target.deleting {
+            actions.push(Action::DeleteRecord);
         }
-        Some(())
-    }
-
-    /// Nothing is left to do, whatever time passes.
-    fn is_settled(&self, world: &World) -> bool {
-        let quiet = world.flight.is_empty() && world.arm.running.is_none();
-        let idle = || world.processes.iter().all(|process| process.phase == Phase::Idle);
-        if !(quiet && idle()) {
-            return false;
+        actions.push(Action::StripRecord);
+        if world.backup.is_none() {
+            actions.push(Action::BackUp);
         }
-        let mut actions = Vec::new();
-        Self::own_actions(world, &mut actions);
-        actions.into_iter().all(|action| self.next_state(world, action).is_none())
     }
+    if world.backup.is_some() {
+        actions.push(Action::Restore);
+    }
+}
 
-    fn wishes_hold(&self, world: &World) -> bool {
-        let (present, absent, system) = wanted(world.staying(&self.0));
-        let there = |id: &&&str| world.arm.now.user.contains_key(**id);
-        present.iter().all(|id| there(&id))
-            && !absent.iter().any(|id| there(&id))
-            && system.is_none_or(|on| on == world.arm.now.system)
-            && world.objects.iter().flatten().all(|object| !object.leaving)
-            && world.record.intent.is_none()
+fn delete_record(world: &mut World) -> Option<()> {
+    let target = world.target.clone()?;
+    let waits = target.finalizer.then_some(Target { deleting: true, ..target });
+    if waits.is_none() {
+        world.disown(None);
     }
+    world.replace_target(waits);
+    Some(())
+}
 
-    fn leaks(&self, world: &World) -> bool {
-        world.arm.now.user.iter().any(|(id, owner)| {
-            let claimed = world.staying(&self.0).any(|spec| spec.present.contains(&id.as_str()));
-            *owner == Owner::Us && !claimed && !world.named.contains(id)
-        })
+fn strip_record(world: &mut World) {
+    world.disown(None);
+    world.replace_target(None);
+}
+
+fn restore(world: &mut World) -> Option<()> {
+    let record: Arc<Record> = world.backup.clone()?;
+    world.disown(Some(&record));
+    world.replace_target(Some(Target { record, finalizer: true, deleting: false }));
+    Some(())
+}
+
+/// What goes on by itself: when none of it changes anything any more, the run has settled.
+pub fn own_actions(world: &World, actions: &mut Vec<Action>) {
+    for (p, process) in world.processes.iter().enumerate() {
+        match &process.phase {
+            Phase::Idle => actions.push(Action::Gather(p, Sight::Clear)),
+            Phase::Recording { .. } | Phase::Settling { .. } | Phase::Removing { .. } => actions.push(Action::Put(p)),
+            Phase::Recorded { .. } => actions.push(Action::Send(p)),
+            Phase::Finalizing { .. } => actions.push(Action::Finalize(p)),
+            Phase::Waiting { .. } | Phase::Following { .. } => {}
+        }
+        if process.lag.is_some() {
+            actions.push(Action::CatchUp(p));
+        }
     }
+    for request in &world.flight {
+        actions.push(Action::Arrive(request.operation.clone()));
+        if !world.processes.iter().any(|process| process.waits_for(&request.operation)) {
+            actions.push(Action::Vanish(request.operation.clone()));
+        }
+    }
+    if world.arm.running.is_some() {
+        actions.push(Action::OperationEnds(End::Succeeded));
+    }
+    actions.extend([Action::TenSecondsPass, Action::AMinutePasses, Action::FiveMinutesPass]);
 }
 
 fn nothing_planned(world: &World) -> bool {
     let plans = |process: &Process| match &process.phase {
-        Phase::Decided { sending, .. } => sending.is_some(),
-        Phase::Recorded { .. } => true,
-        Phase::Idle | Phase::Waiting { .. } | Phase::Following { .. } | Phase::Finalizing { .. } => false,
+        Phase::Recording { .. } | Phase::Recorded { .. } => true,
+        Phase::Idle
+        | Phase::Waiting { .. }
+        | Phase::Following { .. }
+        | Phase::Settling { .. }
+        | Phase::Removing { .. }
+        | Phase::Finalizing { .. } => false,
     };
     world.flight.is_empty() && !world.processes.iter().any(plans)
 }
 
-fn waits_for(process: &Process, operation: &str) -> bool {
-    matches!(&process.phase, Phase::Waiting { operation: awaited } if awaited == operation)
-}
-
-fn learn(process: &mut Process, outcome: Outcome) {
-    if let Some(sent) = &mut process.memory.sent {
-        sent.outcome = outcome;
+fn answered(world: &mut World, config: &Config, p: usize, answer: Answer, operation: &str) -> Option<()> {
+    let process = world.processes.get_mut(p)?;
+    match answer {
+        Answer::Accepted | Answer::Dropped | Answer::Twice => {
+            process.learn(Outcome::Accepted);
+            process.phase = Phase::Following { operation: operation.into() };
+            Some(())
+        }
+        Answer::Refused | Answer::PreconditionFailed | Answer::Malformed => {
+            process.learn(Outcome::Refused);
+            process.phase = Phase::Idle;
+            let visit = process.visit.as_mut()?;
+            visit.record = Arc::new(lanyard_domain::intend::refused(&visit.record));
+            // A lost race is run again at once; whatever else is refused ends the visit.
+            if answer == Answer::PreconditionFailed { Some(()) } else { end_visit(world, config, p) }
+        }
     }
 }
 
-fn lose_answer(world: &mut World, p: usize) -> Option<()> {
+fn lose_answer(world: &mut World, config: &Config, p: usize) -> Option<()> {
     let process = world.processes.get_mut(p)?;
-    if matches!(process.phase, Phase::Following { .. }) {
-        learn(process, Outcome::Accepted);
-        process.phase = Phase::Idle;
-    } else {
-        process.phase = Phase::Idle;
+    let waited = matches!(process.phase, Phase::Waiting { .. });
+    process.phase = Phase::Idle;
+    if waited {
         world.forget_outcome();
     }
-    Some(())
+    end_visit(world, config, p)
 }
 
-fn end(world: &mut World, how: End) -> Option<()> {
-    let ended = world.arm.end(how)?;
-    for process in &mut world.processes {
-        if matches!(&process.phase, Phase::Following { operation } if *operation == ended) {
-            process.phase = Phase::Idle;
-            learn(process, if how == End::Succeeded { Outcome::Succeeded } else { Outcome::Failed });
+/// With the machine goes what was to be told of its operations.
+fn lose_operations(world: &mut World, config: &Config) -> Option<()> {
+    for p in 0..world.processes.len() {
+        if matches!(world.processes.get(p)?.phase, Phase::Following { .. }) {
+            lose_answer(world, config, p)?;
         }
     }
     Some(())
 }
 
-/// Nobody is held up for ever just before sending.
-fn pass_over_who_pauses(world: &mut World) -> Option<()> {
-    if world.processes.iter().any(|process| matches!(process.phase, Phase::Recorded { .. })) {
-        world.left.pause = world.left.pause.checked_sub(1)?;
+fn end(world: &mut World, config: &Config, how: End) -> Option<()> {
+    let ended = world.arm.end(how)?;
+    let follows = |process: &Process| matches!(&process.phase, Phase::Following { operation } if *operation == ended);
+    let Some(p) = world.processes.iter().position(follows) else { return Some(()) };
+    let process = world.processes.get_mut(p)?;
+    process.phase = Phase::Idle;
+    if how == End::Succeeded {
+        process.learn(Outcome::Succeeded);
+        return Some(());
     }
-    Some(())
+    process.learn(Outcome::Failed);
+    end_visit(world, config, p)
 }
 
-/// Only where somebody waits for it.
-fn ten_seconds_pass(world: &mut World) -> Option<()> {
-    let waits = |process: &Process| {
-        let young = |other: &lanyard_domain::judge::OtherWriter| crate::world::NOW.since(other.seen) < ANOTHER_WRITER;
-        process.phase == Phase::Idle && process.memory.other_writer.as_ref().is_some_and(young)
+/// What an action costs, if it is one that draws on the budget.
+fn spend(world: &mut World, action: &Action) {
+    let left = &mut world.left;
+    let which = match action {
+        Action::Gather(_, Sight::Behind) => &mut left.stale,
+        Action::Gather(_, Sight::Blink) => &mut left.blink,
+        Action::Gather(_, Sight::Unlisted) => &mut left.incomplete,
+        Action::OperationEnds(End::Kept | End::Undone | End::GivenBack) => &mut left.failure,
+        Action::Declare(..) | Action::Delete(_) | Action::Strip(_) => &mut left.change,
+        Action::Crash(_) => &mut left.crash,
+        Action::LoseAnswer(_) => &mut left.lost_answer,
+        Action::LosePut(_) => &mut left.lost_put,
+        Action::FallBehind(_) => &mut left.lag,
+        Action::Stranger(_) | Action::Touch => &mut left.foreign,
+        Action::DeleteMachine | Action::Recreate { .. } => &mut left.recreate,
+        Action::DeleteRecord | Action::StripRecord | Action::BackUp | Action::Restore => &mut left.meddle,
+        Action::Gather(_, Sight::Clear)
+        | Action::Put(_)
+        | Action::Send(_)
+        | Action::Finalize(_)
+        | Action::CatchUp(_)
+        | Action::Arrive(_)
+        | Action::Vanish(_)
+        | Action::OperationEnds(End::Succeeded)
+        | Action::TenSecondsPass
+        | Action::AMinutePasses
+        | Action::FiveMinutesPass => return,
     };
-    world.record.intent.as_ref()?;
-    if !world.processes.iter().any(waits) {
-        return None;
-    }
-    pass_over_who_pauses(world)?;
-    world.age(ANOTHER_WRITER);
-    Some(())
-}
-
-/// Only where somebody waits for it; no read lags so long.
-fn a_minute_passes(world: &mut World) -> Option<()> {
-    let waits = |process: &Process| {
-        let young = |since: lanyard_domain::Moment| crate::world::NOW.since(since) < STALE_FOR;
-        process.phase == Phase::Idle && process.memory.stale_since.is_some_and(young)
-    };
-    if !world.processes.iter().any(waits) {
-        return None;
-    }
-    pass_over_who_pauses(world)?;
-    world.arm.behind = None;
-    world.age(STALE_FOR);
-    Some(())
-}
-
-/// Only where somebody waits for it; no request lives that long.
-fn five_minutes_pass(world: &mut World) -> Option<()> {
-    world.record.intent.as_ref()?;
-    let waits = |process: &Process| {
-        let open = process.memory.open.as_ref();
-        process.phase == Phase::Idle && open.is_some_and(|open| crate::world::NOW.since(open.since) < OPEN_FOR)
-    };
-    let talking = |process: &Process| matches!(process.phase, Phase::Waiting { .. } | Phase::Following { .. });
-    if world.arm.running.is_some() || world.processes.iter().any(talking) || !world.processes.iter().any(waits) {
-        return None;
-    }
-    pass_over_who_pauses(world)?;
-    world.flight.clear();
-    world.arm.behind = None;
-    world.age(OPEN_FOR + Duration::from_secs(1));
-    Some(())
-}
-
-fn spend(world: &mut World, which: fn(&mut crate::config::Budget) -> &mut u8) {
-    *which(&mut world.left) -= 1;
+    *which -= 1;
     world.happened();
+}
+
+impl Lanyard {
+    /// The state after an action, or nothing if that changes nothing.
+    pub fn after(&self, world: &World, action: Action) -> Option<World> {
+        let mut next = world.clone();
+        self.apply(&mut next, action)?;
+        (next != *world).then_some(next)
+    }
 }
 
 impl Model for Lanyard {
@@ -378,26 +447,18 @@ impl Model for Lanyard {
     type Action = Action;
 
     fn init_states(&self) -> Vec<World> {
-        vec![World::new(&self.0)]
+        vec![World::new(&self.config)]
     }
 
     fn actions(&self, world: &World, actions: &mut Vec<Action>) {
         if world.broke.is_none() {
-            Self::own_actions(world, actions);
+            own_actions(world, actions);
             self.budgeted(world, actions);
         }
     }
 
     fn next_state(&self, world: &World, action: Action) -> Option<World> {
-        let mut next = world.clone();
-        self.apply(&mut next, action)?;
-        // A look at what has not changed is no step: whether the record read is still the last one matters to who writes.
-        for (before, after) in world.processes.iter().zip(&mut next.processes) {
-            if before.phase == Phase::Idle && after.phase == Phase::Idle {
-                after.version_holds = before.version_holds;
-            }
-        }
-        (next != *world).then_some(next)
+        self.after(world, action)
     }
 
     fn properties(&self) -> Vec<Property<Self>> {
@@ -406,14 +467,14 @@ impl Model for Lanyard {
             Property::always("absence needs proof", |_, world: &World| world.broke != Some(Broke::AbsenceNeedsProof)),
             Property::always("the audit agrees with the plan", |_, world: &World| world.broke != Some(Broke::Audit)),
             Property::always("every body is covered by the facts", |_, world: &World| world.broke != Some(Broke::Body)),
+            Property::always("nothing is written twice", |_, world: &World| world.broke != Some(Broke::Twice)),
             Property::always("what was given up on never arrives", |_, world: &World| world.broke != Some(Broke::Late)),
-            Property::always("settles", |model: &Lanyard, world: &World| {
-                let processes = u8::try_from(model.0.processes).unwrap_or(u8::MAX);
+            Property::always("no record is lost", |_, world: &World| world.broke != Some(Broke::RecordLost)),
+            Property::always("writes are bounded", |model: &Lanyard, world: &World| {
+                let processes = u8::try_from(model.config.processes).unwrap_or(u8::MAX);
                 world.sends <= 3 * processes && world.puts <= 12 * processes
             }),
-            Property::always("no leak, every wish holds", |model: &Lanyard, world: &World| {
-                !model.is_settled(world) || (model.wishes_hold(world) && !model.leaks(world))
-            }),
+            Property::always(ENDS_WELL, |model: &Lanyard, world: &World| model.outlook(world) == Outlook::Good),
             Property::sometimes("a run settles", |model: &Lanyard, world: &World| model.is_settled(world)),
         ]
     }

@@ -1,12 +1,9 @@
 //! The state that is explored: ARM, the API server, the requests under way and the processes.
+use crate::api::{Object, Target, View};
 use crate::arm::{Arm, Owner, Request};
-use crate::config::{Budget, Config, Spec};
-use lanyard_domain::claims::DefaultIdentityChange;
-use lanyard_domain::evidence::Census;
+use crate::config::{Budget, Config};
 use lanyard_domain::judge::{Memory, Outcome, Sent};
-use lanyard_domain::{
-    Claim, ClaimKey, DeletionPolicy, Ensure, IdentityId, Intent, Leaving, Mode, Moment, Record, Stance, SystemWish,
-};
+use lanyard_domain::{Claims, Complete, IdentityId, Intent, Moment, Record, TargetId};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,11 +18,10 @@ pub fn id(name: &str) -> IdentityId {
     IdentityId::told_by_arm(name)
 }
 
-/// An assignment as the API server keeps it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Object {
-    pub spec: usize,
-    pub leaving: bool,
+pub fn machine() -> TargetId {
+    "/subscriptions/00000000-0000-0000-0000-00000000000a/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/m"
+        .parse()
+        .expect("a machine's id")
 }
 
 /// A PATCH that is about to leave.
@@ -37,62 +33,122 @@ pub struct Sending {
     pub strips: bool,
 }
 
-/// Where a process stands: what it does next.
+/// Where a process stands: what it does next. A process may stand there for as long as it likes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Phase {
+    /// Reads and decides.
     Idle,
-    /// Writes the record.
-    Decided {
-        record: Arc<Record>,
-        sending: Option<Box<Sending>>,
-        named: BTreeSet<String>,
-        left: BTreeSet<usize>,
-        given_up: BTreeSet<String>,
-    },
+    /// Writes the intent.
+    Recording { intended: Arc<Record>, sending: Box<Sending> },
     /// Sends the PATCH.
-    Recorded {
-        written: Moment,
-        sending: Box<Sending>,
-    },
+    Recorded { written: Moment, sending: Box<Sending> },
     /// Waits for the answer.
-    Waiting {
-        operation: String,
-    },
+    Waiting { operation: String },
     /// Follows the operation.
-    Following {
-        operation: String,
-    },
+    Following { operation: String },
+    /// Writes the record at the visit's end; nothing: takes off its finalizer.
+    Settling { record: Option<Arc<Record>>, left: BTreeSet<usize> },
+    /// Deletes the record's object.
+    Removing { left: BTreeSet<usize> },
     /// Takes finalizers off.
-    Finalizing {
-        left: BTreeSet<usize>,
-    },
+    Finalizing { left: BTreeSet<usize> },
+}
+
+impl Phase {
+    pub fn sending(&mut self) -> Option<&mut Sending> {
+        match self {
+            Self::Recording { sending, .. } | Self::Recorded { sending, .. } => Some(sending),
+            Self::Idle
+            | Self::Waiting { .. }
+            | Self::Following { .. }
+            | Self::Settling { .. }
+            | Self::Removing { .. }
+            | Self::Finalizing { .. } => None,
+        }
+    }
+}
+
+/// What a visit carries from step to step, and from round to round.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Visit {
+    /// The `IdentityTarget` as read or written last.
+    pub stored: Option<Target>,
+    /// That is still the version that the API server has.
+    pub version_holds: bool,
+    /// The record as judged so far.
+    pub record: Arc<Record>,
+    /// The assignments that the claims came from.
+    pub seen: Arc<Vec<Option<Object>>>,
+    pub claims: Option<Arc<Complete<Claims>>>,
+    /// 404 said twice, a minute apart.
+    pub gone: bool,
+    /// Ids that an Event names as staying behind, once the record says so.
+    pub named: BTreeSet<String>,
+    /// Ids of unanswered writes that are given up on.
+    pub given_up: BTreeSet<String>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Process {
     pub incarnation: u8,
     pub memory: Memory,
+    /// Since when GETs have been showing what a write of ours replaced.
+    pub superseded_since: Option<Moment>,
+    /// The first of the 404s in a row.
+    pub gone_since: Option<Moment>,
+    /// Its watches tell nothing new.
+    pub lag: Option<Box<View>>,
+    pub visit: Option<Box<Visit>>,
     pub phase: Phase,
-    /// The record is still the one that was read.
-    pub version_holds: bool,
-    /// What a process that writes no intent keeps to itself.
-    pub unrecorded: Option<Arc<Record>>,
 }
 
 impl Process {
     pub fn new(incarnation: u8) -> Self {
-        Self { incarnation, memory: Memory::default(), phase: Phase::Idle, version_holds: false, unrecorded: None }
+        Self {
+            incarnation,
+            memory: Memory::default(),
+            superseded_since: None,
+            gone_since: None,
+            lag: None,
+            visit: None,
+            phase: Phase::Idle,
+        }
     }
-}
 
-impl Process {
+    /// Between two visits.
+    pub fn rests(&self) -> bool {
+        self.phase == Phase::Idle && self.visit.is_none()
+    }
+
+    pub fn waits_for(&self, awaited: &str) -> bool {
+        matches!(&self.phase, Phase::Waiting { operation } if operation == awaited)
+    }
+
+    pub fn learn(&mut self, outcome: Outcome) {
+        if let Some(sent) = &mut self.memory.sent {
+            sent.outcome = outcome;
+        }
+    }
+
     /// It knows, or is about to learn, what became of this id in the unsettled intent.
     fn can_tell(&self, intent: &Intent, id: &IdentityId) -> bool {
+        if let Some(visit) = &self.visit
+            && visit.version_holds
+            && visit.record.intent.is_none()
+        {
+            // Refused, never sent, or judged: it is about to write so.
+            return true;
+        }
         let at = match &self.phase {
             Phase::Recorded { sending, .. } => sending.request.operation == intent.operation,
             Phase::Waiting { operation } => *operation == intent.operation,
             Phase::Following { operation } if *operation == intent.operation => return true,
-            Phase::Idle | Phase::Decided { .. } | Phase::Following { .. } | Phase::Finalizing { .. } => false,
+            Phase::Idle
+            | Phase::Recording { .. }
+            | Phase::Following { .. }
+            | Phase::Settling { .. }
+            | Phase::Removing { .. }
+            | Phase::Finalizing { .. } => false,
         };
         let Some(sent) = self.memory.sent.as_ref().filter(|sent| sent.operation == intent.operation) else {
             return at && intent.unanswered.is_empty();
@@ -117,15 +173,21 @@ pub enum Broke {
     Audit,
     /// ARM got a body that the facts do not cover.
     Body,
+    /// ARM accepted a write that somebody had done before.
+    Twice,
     /// A write arrived after the record had given it up.
     Late,
+    /// The record of a machine that is there, with a claim or an identity of ours on it, was removed unasked.
+    RecordLost,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct World {
     pub arm: Arm,
     pub flight: Vec<Request>,
-    pub record: Arc<Record>,
+    pub target: Option<Target>,
+    /// A copy of the record from some time ago.
+    pub backup: Option<Arc<Record>>,
     pub objects: Vec<Option<Object>>,
     pub processes: Vec<Process>,
     pub left: Budget,
@@ -135,6 +197,8 @@ pub struct World {
     pub named: BTreeSet<String>,
     /// Ids of unanswered writes that were given up on: none of them may arrive any more.
     pub given_up: BTreeSet<String>,
+    /// What a stranger took away of ours, as long as the record does not know.
+    pub taken_away: BTreeSet<String>,
     /// Writes since something last happened to us: bounded, or it does not settle.
     pub puts: u8,
     pub sends: u8,
@@ -143,71 +207,61 @@ pub struct World {
 
 impl World {
     pub fn new(config: &Config) -> Self {
-        let target = "/subscriptions/00000000-0000-0000-0000-00000000000a/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/m";
-        let exists = |exists: bool| exists.then_some(Object { spec: 0, leaving: false });
+        let exists = |exists: bool| exists.then_some(Object { spec: 0, leaving: false, generation: 1 });
         Self {
             arm: Arm::new(config.system, config.foreign),
             flight: Vec::new(),
-            record: Arc::new(Record::empty(target.parse().expect("a machine's id"))),
+            target: None,
+            backup: None,
             objects: config.assignments.iter().map(|assignment| exists(assignment.exists)).collect(),
             processes: (0..config.processes).map(|_| Process::new(0)).collect(),
             left: config.budget,
             gone: BTreeSet::new(),
             named: BTreeSet::new(),
             given_up: BTreeSet::new(),
+            taken_away: BTreeSet::new(),
             puts: 0,
             sends: 0,
             broke: None,
         }
     }
 
+    fn intent(&self) -> Option<&Intent> {
+        self.record().and_then(|record| record.intent.as_ref())
+    }
+
+    /// Somebody still knows a request by this name.
+    pub fn knows_operation(&self, name: &str) -> bool {
+        let remembers = |process: &Process| {
+            let Memory { sent, open, other_writer, .. } = &process.memory;
+            let sent = sent.iter().map(|sent| &sent.operation);
+            let open = open.iter().map(|open| &open.operation);
+            sent.chain(open).chain(other_writer.iter().map(|other| &other.operation)).any(|known| known == name)
+        };
+        self.flight.iter().any(|request| request.operation == name)
+            || self.intent().is_some_and(|intent| intent.operation == name)
+            || self.processes.iter().any(remembers)
+    }
+
     /// A stranger's addition is foreign but at the moments that the guarantees except.
     pub fn owner_if_added(&self, name: &str) -> Owner {
         let id = id(name);
         let alone = self.processes.len() == 1;
-        let unresolved = self.record.intent.as_ref().is_some_and(|intent| {
+        let unresolved = self.intent().is_some_and(|intent| {
             intent.ids().any(|named| *named == id) && !(alone && self.processes.iter().any(|p| p.can_tell(intent, &id)))
         });
-        if unresolved || self.unseen_removal(&id) { Owner::Either } else { Owner::Foreign }
-    }
-
-    /// The record has it as attached, and no removal of ours explains that it is not there.
-    fn unseen_removal(&self, id: &IdentityId) -> bool {
-        let removed = |process: &Process| {
-            let ours = |sent: &&Sent| self.record.intent.as_ref().is_some_and(|i| i.operation == sent.operation);
-            let sent = process.memory.sent.as_ref().filter(ours);
-            sent.is_some_and(|sent| sent.outcome == Outcome::Succeeded && sent.removed.contains(id))
-        };
-        self.record.attached.contains_key(id) && !self.processes.iter().any(removed)
+        if unresolved || self.taken_away.contains(name) { Owner::Either } else { Owner::Foreign }
     }
 
     /// With the answer, or the process, goes what was known of the unsettled intent: a stranger's addition, even one
     /// between the read that it was planned from and its writing, can no longer be told apart.
     pub fn forget_outcome(&mut self) {
-        for id in self.record.intent.iter().flat_map(lanyard_domain::Intent::ids) {
+        let ids: Vec<IdentityId> = self.intent().into_iter().flat_map(Intent::ids).cloned().collect();
+        for id in ids {
             if let Some(owner @ Owner::Foreign) = self.arm.now.user.get_mut(id.folded()) {
                 *owner = Owner::Either;
             }
         }
-    }
-
-    /// The assignments that exist and stay, with what they say.
-    pub fn staying<'a>(&'a self, config: &'a Config) -> impl Iterator<Item = &'a Spec> {
-        let with_specs = self.objects.iter().zip(config.assignments);
-        with_specs.filter_map(|(object, assignment)| {
-            object.as_ref().filter(|o| !o.leaving).and_then(|o| assignment.specs.get(o.spec))
-        })
-    }
-
-    /// What a complete list of the assignments tells.
-    pub fn census(&self, config: &Config) -> Census {
-        let known = self.objects.iter().zip(config.assignments).enumerate();
-        let read = known.filter_map(|(n, (object, assignment))| {
-            let object = object.as_ref()?;
-            Some(claim(n, assignment.specs.get(object.spec)?, assignment.policy, object.leaving))
-        });
-        let gone = self.objects.iter().enumerate().filter(|(_, object)| object.is_none()).map(|(n, _)| n.to_string());
-        Census { listed: true, read: read.collect(), unread: Vec::new(), gone: gone.collect(), ..Census::default() }
     }
 
     pub fn happened(&mut self) {
@@ -225,44 +279,11 @@ impl World {
             memory.other_writer.iter_mut().for_each(|other| older(&mut other.seen));
             memory.stale_since.iter_mut().for_each(older);
             memory.last_write_ended.iter_mut().for_each(older);
+            process.superseded_since.iter_mut().for_each(older);
+            process.gone_since.iter_mut().for_each(older);
             if let Phase::Recorded { written, .. } = &mut process.phase {
                 older(written);
             }
         }
     }
-}
-
-fn claim(n: usize, spec: &Spec, deletion_policy: DeletionPolicy, leaving: bool) -> Claim {
-    let present = spec.present.iter().map(|name| (id(name), Ensure::Present));
-    let absent = spec.absent.iter().map(|name| (id(name), Ensure::Absent));
-    Claim {
-        generation: 1,
-        key: ClaimKey { namespace: "n".into(), name: n.to_string(), uid: n.to_string() },
-        user: present.chain(absent).collect(),
-        repair: BTreeSet::new(),
-        system: spec.system,
-        mode: Mode::Enforce,
-        stance: Stance::Enforce,
-        deletion_policy,
-        default_identity_change: DefaultIdentityChange::Warn,
-        leaving: leaving.then(|| Leaving::of(deletion_policy, Mode::Enforce, false)),
-    }
-}
-
-/// What the assignments together want: true is wanted there, false is wanted gone; what is disputed is left out.
-pub fn wanted<'a>(
-    specs: impl Iterator<Item = &'a Spec>,
-) -> (BTreeSet<&'static str>, BTreeSet<&'static str>, Option<bool>) {
-    let (mut present, mut absent) = (BTreeSet::new(), BTreeSet::new());
-    let (mut on, mut off) = (false, false);
-    for spec in specs {
-        present.extend(spec.present);
-        absent.extend(spec.absent);
-        on |= spec.system == SystemWish::Enabled;
-        off |= spec.system == SystemWish::Disabled;
-    }
-    let disputed: BTreeSet<&'static str> = present.intersection(&absent).copied().collect();
-    present.retain(|id| !disputed.contains(id));
-    absent.retain(|id| !disputed.contains(id));
-    (present, absent, (on != off).then_some(on))
 }

@@ -4,10 +4,11 @@ use lanyard_domain::evidence::{Census, NotFresh, Reading};
 use lanyard_domain::judge::{Judge, Judgement, Memory, Note, judge};
 use lanyard_domain::live::SystemIdentity;
 use lanyard_domain::{
-    Attached, Base, Claim, ClaimKey, Claims, Complete, DeletionPolicy, ETag, Ensure, Fresh, IdentityId, Intent, Live,
-    Mode, Moment, Principal, Record, Stance, SystemWish, Timestamp, UniqueId,
+    Attached, Base, Claim, ClaimKey, Claims, Complete, DeletionPolicy, ETag, Ensure, Fresh, Identities, IdentityId,
+    Intent, Live, Mode, Moment, Principal, Record, Stance, SystemWish, Timestamp, UniqueId,
 };
 use std::collections::BTreeSet;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 /// Far enough from the beginning that anything may have happened before.
@@ -83,8 +84,14 @@ pub fn claim(name: &str, wishes: &str) -> Claim {
     }
 }
 
+/// No identity was asked about itself: no entry is taken for dead.
+pub static NOTHING_SAID: LazyLock<Identities> = LazyLock::new(Identities::default);
+
 pub fn complete(claims: Vec<Claim>, record: &Record) -> Complete<Claims> {
-    let census = Census { listed: true, read: claims, ..Census::default() };
+    complete_with(Census { listed: true, read: claims, ..Census::default() }, record)
+}
+
+pub fn complete_with(census: Census, record: &Record) -> Complete<Claims> {
     Complete::account(census, record).expect("listed")
 }
 

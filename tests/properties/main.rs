@@ -2,9 +2,13 @@
 #![allow(clippy::expect_used, reason = "a test says what it expected")]
 mod always;
 mod dangling;
+mod dead_entries;
 mod default_identity;
 mod kit;
 mod lease;
 #[path = "../scenarios/merge.rs"]
 mod merge;
 mod protocol;
+mod recorded;
+mod second_opinion;
+mod wild;

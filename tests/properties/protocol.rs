@@ -1,9 +1,11 @@
 //! Cases of the ownership protocol, each once found broken.
-use crate::kit::{NOW, claim, clear, complete, id, ids, intent, judged_at, live, read, record};
+use crate::kit::{NOW, claim, clear, complete, complete_with, id, ids, intent, judged_at, live, read, record};
 use lanyard_domain::depart::{depart, has_left, recorded_claims};
 use lanyard_domain::evidence::{Census, NotFresh, STALE_FOR};
 use lanyard_domain::judge::{Judgement, Memory, Note, OPEN_FOR, Outcome, Sent, Waiting};
-use lanyard_domain::{Claim, Claims, Complete, Intent, Leaving, Record, Unanswered};
+use lanyard_domain::{
+    Claim, Claims, Complete, DeletionPolicy, Intent, Leaving, Mode, Record, RecordedClaim, SystemWish, Unanswered,
+};
 use std::collections::BTreeSet;
 
 fn sent(operation: &str, outcome: Outcome, added: &str, removed: &str) -> Memory {
@@ -122,6 +124,35 @@ fn a_read_from_before_the_base_forgets_nothing() {
     }
     let (arrived, _) = clear(&unsettled, &live("m1", 3, "a"), &mut memory);
     assert_eq!(arrived.attached.into_keys().collect::<Vec<_>>(), [id("a")]);
+}
+
+/// What is legible of an object that cannot be read adds to its protection and takes nothing from it.
+#[test]
+fn an_object_that_cannot_be_read_protects_what_it_was_recorded_with() {
+    let known = RecordedClaim {
+        key: claim("web", "").key,
+        generation: 1,
+        deletion_policy: DeletionPolicy::Detach,
+        mode: Mode::Enforce,
+        present: ids(["a"]),
+        system_enabled: false,
+    };
+    let recorded = Record { claims: vec![known], ..record("m1", "") };
+    let legible = Claim { system: SystemWish::Enabled, ..claim("web", "-a +b") };
+    let census = Census { listed: true, unread: vec![legible], ..Census::default() };
+    let claims = complete_with(census, &recorded);
+    assert_eq!(claims.present().into_iter().cloned().collect::<BTreeSet<_>>(), ids(["a", "b"]));
+    assert!(claims.iter().all(|claim| claim.system == SystemWish::Enabled && !claim.enforces()));
+}
+
+/// A read from before the base makes the base look replaced, although it is the state of now.
+#[test]
+fn a_state_that_is_believed_in_the_end_is_not_doubted_at_every_visit() {
+    let misled = Record { superseded: vec![crate::kit::base("m1", 3)], ..record("m1", "") };
+    let now = live("m1", 3, "");
+    assert_eq!(read(&now, &misled), Err(NotFresh::Superseded));
+    let (judged, _) = clear(&misled, &now, &mut Memory::default());
+    assert!(read(&now, &judged).is_ok());
 }
 
 #[test]
