@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use lanyard::api::RECONCILE_AT;
 use rstest::rstest;
+use serde_json::{Value, json};
 
 use super::{Troubled, lasts, log_lines, no_storm, quick};
 use crate::harness::{Asked, Own, Trouble, sent};
@@ -111,6 +113,40 @@ async fn a_stale_list_takes_nothing_off(#[case] with_objects: bool) -> Result<()
     it.change("shop-queue", "shop-db").await?;
     it.until_both_have("shop-db").await?;
     it.sent_exactly(3)?;
+    it.ends_well().await
+}
+
+/// Nothing in the list, and no proof that anything is gone: a 404 that names nobody is anybody's.
+#[rstest]
+#[case::it_is_there(None)]
+#[case::a_404_of_somebody_elses(Some(Trouble::Refused(404, "NotFound")))]
+#[case::an_error(Some(Trouble::Refused(500, "InternalError")))]
+#[case::no_answer(Some(Trouble::LoseRequest))]
+#[tokio::test]
+async fn an_empty_list_proves_nothing(#[case] of_reads: Option<Trouble>) -> Result<()> {
+    let own = Own::new(quick()).await?;
+    let it = Troubled::start(&own).await?;
+    let mut list: Value = serde_json::from_str(&own.list_assignments_and_targets().await?[0])?;
+    list["items"] = json!([]);
+    let kind = "/identityassignments?";
+    let listed = it.api.once(move |asked| asked.is("list", kind), Trouble::Body(list.to_string()));
+    it.api.once(move |asked| asked.is("watch", kind), Trouble::WatchError(410));
+    let read = |asked: &Asked| asked.is("get", "/identityassignments/");
+    let trouble = of_reads.map(|trouble| it.api.always(read, trouble));
+    it.api.break_watches().await?;
+    it.stage.until("the list to be empty", async || Ok(it.api.met(listed) == 1)).await?;
+    it.stage.until("each assignment to be asked for", async || Ok(it.api.count(read) >= 2)).await?;
+    for machine in it.machines() {
+        let reads = it.stage.calls("GET", machine);
+        it.stage.annotate_target(machine, RECONCILE_AT, "now").await?;
+        let again = async || Ok(it.stage.calls("GET", machine) > reads);
+        it.stage.until("the machine to be looked at", again).await?;
+    }
+    it.sent_exactly(1)?;
+    trouble.into_iter().for_each(|number| it.api.end(number));
+    it.change("shop-db", "shop-queue").await?;
+    it.until_both_have("shop-queue").await?;
+    it.sent_exactly(2)?;
     it.ends_well().await
 }
 

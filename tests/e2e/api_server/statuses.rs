@@ -9,7 +9,7 @@ use rstest::rstest;
 use serde_json::json;
 
 use super::{Troubled, lasts, log_lines, no_storm, quick};
-use crate::harness::{Asked, Own, Stage, Trouble};
+use crate::harness::{Asked, Own, Stage, Trouble, assignment};
 
 #[rstest]
 #[case::conflict(Trouble::Refused(409, "Conflict"))]
@@ -95,22 +95,25 @@ async fn a_policy_that_refuses_every_status_stops_no_work() -> Result<()> {
 }
 
 #[rstest]
-#[case::invalid(Trouble::Refused(422, "Invalid"))]
-#[case::conflict(Trouble::Refused(409, "Conflict"))]
-#[case::done_without_a_word(Trouble::LoseAnswer)]
+#[case::invalid(Trouble::Refused(422, "Invalid"), 3)]
+#[case::conflict(Trouble::Refused(409, "Conflict"), 3)]
+#[case::done_without_a_word(Trouble::LoseAnswer, 2)]
 #[tokio::test]
-async fn a_finalizer_that_is_refused_is_set_and_taken_off_later(#[case] trouble: Trouble) -> Result<()> {
+async fn a_finalizer_that_is_refused_is_set_and_taken_off_later(
+    #[case] trouble: Trouble,
+    #[case] times: usize,
+) -> Result<()> {
     let own = Own::new(quick()).await?;
     let it = Troubled::start(&own).await?;
     let refused = it.api.always(Asked::writes_finalizers, trouble);
     let vm = it.stage.vm("new").with_identity("legacy").create();
-    it.stage.declare(crate::harness::assignment("new").on(&vm).present("shop-db")).await?;
+    it.stage.declare(assignment("new").on(&vm).present("shop-db")).await?;
     it.stage.until_ready("new").await?;
     it.stage.delete("pool").await?;
     it.stage.until("what it attached to go", async || Ok(it.pool.identities() == ["legacy"])).await?;
-    let tried = async || Ok(it.api.met(refused) >= 3);
+    let tried = async || Ok(it.api.met(refused) >= times);
     it.stage.until("the finalizers to be refused", tried).await?;
-    // Without a finalizer it goes at once, and is cleaned up after all the same.
+    // Where it has no finalizer it goes at once, and is cleaned up after all the same.
     it.stage.delete("new").await?;
     it.stage.until("what was attached to go", async || Ok(vm.identities() == ["legacy"])).await?;
     it.api.end(refused);
@@ -118,4 +121,25 @@ async fn a_finalizer_that_is_refused_is_set_and_taken_off_later(#[case] trouble:
     it.stage.until_gone("new").await?;
     super::exactly(&it.pool, 2)?;
     super::exactly(&vm, 2)
+}
+
+#[rstest]
+#[case::refused(Trouble::Refused(403, "Forbidden"))]
+#[case::never_answered(Trouble::Hang)]
+#[tokio::test]
+async fn events_that_are_not_taken_hold_up_no_change_of_another_machine(#[case] trouble: Trouble) -> Result<()> {
+    let own = Own::new(quick()).await?;
+    let it = Troubled::start(&own).await?;
+    let refused = it.api.always(|asked| asked.path.contains("/events"), trouble);
+    it.change("shop-db", "shop-queue").await?;
+    it.until_both_have("shop-queue").await?;
+    it.stage.until("an Event for each", async || Ok(it.api.met(refused) >= 2)).await?;
+    let since = Instant::now();
+    let vm = it.stage.vm("new").create();
+    it.stage.declare(assignment("new").on(&vm).present("shop-db")).await?;
+    it.stage.until_ready("new").await?;
+    ensure!(since.elapsed() < Duration::from_secs(10), "it took {:?}", since.elapsed());
+    it.api.end(refused);
+    it.sent_exactly(2)?;
+    it.ends_well().await
 }
