@@ -9,6 +9,12 @@ use lanyard_domain::pace::Class;
 use lanyard_domain::reason::Reason;
 use std::time::Duration;
 
+/// How often a machine is read again of which ARM may be showing an old state.
+///
+/// It is believed after a minute at most (`STALE_FOR`): doubling pauses would look once before that and once long
+/// after, and a failure that comes next would find them doubled already.
+const STALE_LOOK: Duration = Duration::from_secs(2);
+
 /// What kept the record from being read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordTrouble {
@@ -103,10 +109,11 @@ impl VisitError {
     pub fn class(&self) -> Class {
         match self {
             Self::NotListed(_)
-            | Self::NotFresh(_)
+            | Self::NotFresh(NotFresh::TooEarly)
             | Self::TooManyRounds
             | Self::Stopping
-            | Self::Waiting(Waiting::Unidentified | Waiting::Running | Waiting::StaleRead) => Class::Transient,
+            | Self::Waiting(Waiting::Unidentified | Waiting::Running) => Class::Transient,
+            Self::NotFresh(NotFresh::Superseded) | Self::Waiting(Waiting::StaleRead) => Class::Throttled(STALE_LOOK),
             Self::Waiting(Waiting::AnotherWriter { left, .. }) => Class::Throttled(*left + Duration::from_millis(100)),
             Self::Waiting(Waiting::Deleting) => Class::Waiting,
             Self::Record(trouble) => trouble.class(),

@@ -7,8 +7,6 @@ use super::visit::Visit;
 use crate::api::claim::drift_interval;
 use crate::arm::{ArmError, chain};
 use lanyard_domain::Plan;
-use lanyard_domain::evidence::NotFresh;
-use lanyard_domain::judge::Waiting;
 use lanyard_domain::pace::{Class, pause};
 use lanyard_domain::plan::Hold;
 use lanyard_domain::reason::Reason;
@@ -21,10 +19,6 @@ const BLINK: Duration = Duration::from_secs(2);
 
 /// How often a machine is looked at that has no assignment to say so.
 const DRIFT: Duration = Duration::from_secs(600);
-
-/// How often a machine is read again of which ARM may be showing an old state. It is believed after a minute
-/// (`STALE_FOR`): a doubling pause would look once before that, and once long after.
-const STALE_LOOK: Duration = Duration::from_secs(10);
 
 /// How often a request of unknown outcome is looked for, while it may still arrive.
 const OPEN_LOOK: Duration = Duration::from_secs(30);
@@ -47,7 +41,6 @@ pub fn failed(context: &Context, visit: &mut Visit, error: &VisitError) -> Failu
     let lasting = now.since(row.reason_since);
     let blinked = reason == Reason::TargetNotFound && row.times == 1 && visit.record.unique_id.is_some();
     let wait = if blinked { BLINK } else { pause(class, row.times, lasting, jitter()) };
-    let wait = if may_be_stale(error) { wait.min(STALE_LOOK) } else { wait };
     let urgency = match class {
         Class::Waiting => Urgency::Waiting,
         Class::Replan | Class::Transient | Class::Throttled(_) | Class::Refused | Class::Defect => Urgency::Retry,
@@ -57,10 +50,6 @@ pub fn failed(context: &Context, visit: &mut Visit, error: &VisitError) -> Failu
     let message = error + next_try(class);
     let unwell = now.since(row.unwell_since);
     Failure { trouble: Trouble { reason, message, lasting, unwell }, next: (Instant::now() + wait, urgency) }
-}
-
-fn may_be_stale(error: &VisitError) -> bool {
-    matches!(error, VisitError::Waiting(Waiting::StaleRead) | VisitError::NotFresh(NotFresh::Superseded))
 }
 
 /// When the next try is, in words that stay: a status is not written for every try.

@@ -151,7 +151,7 @@ async fn an_intent_that_a_stranger_overtook_holds_nothing_up_for_long() -> Resul
 
     let begun = Instant::now();
     stage.until_ready("web").await?;
-    // 10 s for the process that wrote it, 60 s of doubt, and at most 10 s until the next look.
+    // 10 s for the process that wrote it, 60 s of doubt, and 2 s until the next look.
     ensure!(begun.elapsed() < Duration::from_secs(85), "it took {:?}", begun.elapsed());
     ensure!(vm.identities() == ["shop-db", "theirs"] && sent(&vm).len() == 1, "{:?}", sent(&vm));
     Ok(())
