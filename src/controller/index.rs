@@ -92,17 +92,12 @@ impl<T> Objects<T> {
     }
 
     /// Replaces what was known; returns every target that had or has an object.
-    ///
-    /// A server that lags behind its peers gives a list of yesterday: an object that is known in a newer version stays
-    /// as it is known, else what was declared since would look withdrawn.
-    fn end_list(&mut self, version: impl Fn(&T) -> u128) -> BTreeSet<TargetKey> {
+    fn end_list(&mut self) -> BTreeSet<TargetKey> {
         let listed = self.incoming.take().unwrap_or_default();
         let mut touched: BTreeSet<TargetKey> = self.by_target.keys().cloned().collect();
-        let mut known = std::mem::take(&mut self.by_uid);
+        self.by_uid.clear();
         self.by_target.clear();
         for (uid, (target, object)) in listed {
-            let newer = known.remove(&uid).filter(|(_, known)| version(known) > version(&object));
-            let (target, object) = newer.unwrap_or((target, object));
             self.put(uid, target, object);
         }
         touched.extend(self.by_target.keys().cloned());
@@ -175,7 +170,7 @@ impl Index {
     }
 
     pub fn end_assignments(&self) -> BTreeSet<TargetKey> {
-        let touched = self.inner().assignments.end_list(|entry| version(metadata(entry)));
+        let touched = self.inner().assignments.end_list();
         self.listed.notify_one();
         touched
     }
@@ -215,7 +210,7 @@ impl Index {
     }
 
     pub fn end_targets(&self) -> BTreeSet<TargetKey> {
-        let touched = self.inner().targets.end_list(|object| version(&object.metadata));
+        let touched = self.inner().targets.end_list();
         self.listed.notify_one();
         touched
     }

@@ -1,7 +1,6 @@
 //! The API server misbehaves: nothing is lost, nothing is sent twice, and it comes right without anybody's help.
 
 mod lists;
-mod namespace;
 mod records;
 mod statuses;
 mod unreachable;

@@ -67,8 +67,7 @@ pub struct Fleet<'a> {
 
 impl<'a> Fleet<'a> {
     /// Half of them VMs, half scale sets.
-    /// Strangers write to those for which `visited` is true.
-    pub fn new(stage: Stage<'a>, pairs: usize, chance: Chance, visited: impl Fn(usize) -> bool) -> Self {
+    pub fn new(stage: Stage<'a>, pairs: usize, chance: Chance) -> Self {
         for name in OURS {
             stage.identity(name);
         }
@@ -78,8 +77,7 @@ impl<'a> Fleet<'a> {
             THERE.into_iter().fold(builder, |builder, there| builder.with_identity(there)).create()
         };
         let machines: Vec<Machine> = (0..2 * pairs).map(new).collect();
-        let theirs = machines.iter().enumerate().filter(|(n, _)| visited(*n)).map(|(_, machine)| machine.clone());
-        let strangers = tokio::spawn(write_as_strangers(theirs.collect(), chance));
+        let strangers = tokio::spawn(write_as_strangers(machines.clone(), chance));
         Self { stage, machines, asked: BTreeMap::new(), strangers }
     }
 
