@@ -48,7 +48,7 @@ async fn a_hundred_assignments_behind_a_slow_list_lose_nothing() -> Result<()> {
     stage.until("every machine to be looked at", looked).await?;
     let pages = slow.count(pages);
     // One list that expired half-way, and a whole one.
-    assert!(pages >= 4 + MACHINES * EACH / 10, "{} pages", pages);
+    assert!(pages >= 4 + MACHINES * EACH / 10, "{pages} pages");
     try_join_all(machines.iter().map(async |vm| stage.look_through(&format!("{}-0", vm.name()), vm).await)).await?;
 
     for (vm, before) in machines.iter().zip(&before) {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use arm_simulator::{Actor, Machine, SystemChange};
+use arm_simulator::{Actor, Machine, MachineBuilder, SystemChange};
 use futures::future::try_join_all;
 use kube::api::ListParams;
 use lanyard::api::IdentityAssignment;
@@ -74,7 +74,7 @@ impl<'a> Fleet<'a> {
         let new = |n: usize| {
             let builder =
                 if n.is_multiple_of(2) { stage.vm(&format!("vm-{n}")) } else { stage.scale_set(&format!("set-{n}")) };
-            THERE.into_iter().fold(builder, |builder, there| builder.with_identity(there)).create()
+            THERE.into_iter().fold(builder, MachineBuilder::with_identity).create()
         };
         let machines: Vec<Machine> = (0..2 * pairs).map(new).collect();
         let strangers = tokio::spawn(write_as_strangers(machines.clone(), chance));
