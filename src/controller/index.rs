@@ -344,9 +344,8 @@ mod tests {
 
     fn target(version: u32, operation: Option<&str>) -> IdentityTarget {
         let id = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/web";
-        let intent = operation.map(
-            |operation| json!({"attempt": 1, "base": {}, "writer": "one", "operation": operation}),
-        );
+        let intent =
+            operation.map(|operation| json!({"attempt": 1, "base": {}, "writer": "one", "operation": operation}));
         let object = json!({
             "apiVersion": "lanyard.dev/v1alpha1", "kind": "IdentityTarget",
             "metadata": {"name": "web", "uid": "u", "resourceVersion": version.to_string()},
