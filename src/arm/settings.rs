@@ -9,8 +9,9 @@ pub const API_VERSION: &str = "2024-07-01";
 /// The public cloud's endpoint, which is its audience too.
 const PUBLIC_CLOUD: &str = "https://management.azure.com";
 
-/// Long enough for a handshake across the world, short enough that a dead address is noticed in one visit.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Long enough for a handshake across the world. A PATCH may have to wait for one after it was let go (5 s at most): both
+/// together stay within the age of an intent (10 s), and within what the lease leaves before another may lead.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// ARM itself gives up on a provider after a minute and answers 504: waiting longer tells nothing more.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);

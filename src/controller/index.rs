@@ -3,8 +3,8 @@
 //! Synchronous, so that no lock is held across an await. A list replaces what was known only once it is complete:
 //! a slow, broken or refused list never looks like a withdrawal.
 use super::queue::{TargetKey, Urgency};
-use crate::api::IdentityTarget;
 use crate::api::raw::{self, Readable, Unread};
+use crate::api::{IdentityTarget, TargetRecord};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
@@ -238,13 +238,15 @@ impl Index {
     pub fn apply_target(&self, object: IdentityTarget) -> Option<TargetKey> {
         let (uid, target) = about(&object)?;
         let mut inner = self.inner();
-        let known = inner.targets.by_uid.get(&uid).map(|(_, known)| version(&known.metadata));
-        if known.is_some_and(|known| known >= version(&object.metadata)) {
+        let known = inner.targets.by_uid.get(&uid).map(|(_, known)| known.clone());
+        if known.as_ref().is_some_and(|known| version(&known.metadata) >= version(&object.metadata)) {
             return None;
         }
+        // What another process tells in its view is no news: two that both work would wake each other without end.
+        let is_news = known.is_none_or(|known| decides(&known) != decides(&object));
         inner.note_intent(&target, &object);
         inner.targets.put(uid, target.clone(), Arc::new(object));
-        (!inner.writing.contains(&target)).then_some(target)
+        (is_news && !inner.writing.contains(&target)).then_some(target)
     }
 
     /// Every target that somebody declares something about, or that has a record, and how urgent it is for a process
@@ -318,6 +320,15 @@ fn waits_for(entry: &Entry) -> Option<Urgency> {
         return Some(Urgency::Change);
     }
     metadata.deletion_timestamp.is_some().then_some(Urgency::Deletion)
+}
+
+/// What a visit rests on of a target's object: all but the view and who wrote it.
+type Decisive<'a> = (&'a TargetRecord, Option<&'a BTreeMap<String, String>>, Option<&'a Vec<String>>, bool);
+
+fn decides(object: &IdentityTarget) -> Decisive<'_> {
+    let metadata = &object.metadata;
+    let deleted = metadata.deletion_timestamp.is_some();
+    (&object.record, metadata.annotations.as_ref(), metadata.finalizers.as_ref(), deleted)
 }
 
 /// What decides a visit: generation, deletion and our own annotations, which bump no generation.

@@ -34,6 +34,9 @@ pub enum KubeError {
     Exists,
     #[error("Kubernetes refused: {0}")]
     Refused(String),
+    /// The object as it would be is not valid.
+    #[error("Kubernetes refused: {0}")]
+    Invalid(String),
     #[error("Kubernetes' answer could not be read")]
     Unreadable(#[source] Box<kube::Error>),
     #[error("Kubernetes could not be reached")]
@@ -47,6 +50,7 @@ impl From<kube::Error> for KubeError {
                 (404, _) => Self::NotFound,
                 (409, "AlreadyExists") => Self::Exists,
                 (409, _) => Self::Conflict,
+                (422, _) => Self::Invalid(format!("{} ({})", status.message, status.code)),
                 _ => Self::Refused(format!("{} ({})", status.message, status.code)),
             },
             other @ kube::Error::SerdeError(_) => Self::Unreadable(Box::new(other)),
@@ -173,7 +177,14 @@ impl Kubernetes {
         });
         let params = PatchParams::apply(MANAGER).force();
         let api = self.assignments(object.namespace.as_deref().unwrap_or_default());
-        missing_is_fine(self.write(api.patch_status(name, &params, &Patch::Apply(patch))).await)
+        let applied = Patch::Apply(patch);
+        let answer = self.write(api.patch_status(name, &params, &applied)).await;
+        let Err(KubeError::Invalid(_)) = &answer else { return missing_is_fine(answer) };
+        // Where somebody else wrote a part of what is gone now, the server makes an empty one of it, which is not valid:
+        // away with the whole, whoever holds it.
+        let nothing = Patch::Merge(json!({ "metadata": { "uid": object.uid }, "status": null }));
+        self.write(api.patch_status(name, &PatchParams::default(), &nothing)).await?;
+        missing_is_fine(self.write(api.patch_status(name, &params, &applied)).await)
     }
 
     /// Publishes an Event. A recorder of its own each time: a shared one would fold different notes of one reason into the first.

@@ -25,7 +25,7 @@ const DRIFT: Duration = Duration::from_secs(600);
 const DEAD_LOOK: Duration = Duration::from_secs(3 * 60);
 
 /// How often a request of unknown outcome is looked for, while it may still arrive.
-const OPEN_LOOK: Duration = Duration::from_secs(30);
+const OPEN_LOOK: Duration = Duration::from_secs(10);
 
 /// A visit that ended early: what to tell, and when to try again.
 pub struct Failure {

@@ -18,6 +18,10 @@ pub const OPEN_FOR: Duration = Duration::from_secs(5 * 60);
 /// So many attempts may be without an answer at once: beyond that, whether they arrived is waited for.
 const MOST_UNANSWERED: usize = 4;
 
+/// A read that lacks what an unanswered write would add may be from before the write: it lags by seconds (reported), and
+/// is believed after so long. A process that keeps dying before that settles nothing, so it is no longer than needed.
+pub const LAGS_FOR: Duration = Duration::from_secs(20);
+
 /// What this process knows of an attempt that it sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
@@ -260,13 +264,9 @@ fn resolve(intent: &mut Intent, live: &Fresh<Live>, memory: &mut Memory, by: Jud
         // A read from before the base shows another ETag too: what it lacks is forgotten only when it has to be
         // believed. Until then it may be planned from, since If-Match tells whether it was the truth.
         (Fate::Closed(seen), Outcome::Unknown | Outcome::Refused)
-            if lacks(intent, &seen) && is_stale(live, memory, by.now) =>
+            if lacks(intent, &seen) && is_stale_for(LAGS_FOR, live, memory, by.now) =>
         {
-            if intent.unanswered.len() < MOST_UNANSWERED {
-                Resolved::Moved
-            } else {
-                Resolved::Wait(Waiting::StaleRead)
-            }
+            if intent.unanswered.len() < MOST_UNANSWERED { Resolved::Moved } else { Resolved::Wait(Waiting::StaleRead) }
         }
         (Fate::Closed(_), Outcome::Unknown | Outcome::Refused) => Resolved::Closed { answered: false },
         (Fate::Open | Fate::Closed(_), Outcome::Succeeded) => {
@@ -319,8 +319,12 @@ fn open(intent: &Intent, memory: &mut Memory, now: Moment) -> Resolved {
 
 /// ARM told us a newer ETag than this read shows; without ETags nothing can be told.
 fn is_stale(live: &Live, memory: &mut Memory, now: Moment) -> bool {
+    is_stale_for(STALE_FOR, live, memory, now)
+}
+
+fn is_stale_for(patience: Duration, live: &Live, memory: &mut Memory, now: Moment) -> bool {
     let since = *memory.stale_since.get_or_insert(now);
-    live.etag.is_some() && now.since(since) < STALE_FOR
+    live.etag.is_some() && now.since(since) < patience
 }
 
 /// What an attempt would add and is there is ours.

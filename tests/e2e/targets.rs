@@ -247,6 +247,25 @@ async fn nothing_that_a_tenant_may_write_makes_an_identity_ours() -> Result<()> 
 }
 
 #[tokio::test]
+async fn a_status_of_which_somebody_else_wrote_a_part_is_written_all_the_same() -> Result<()> {
+    let stage = Stage::shared().await?;
+    let vm = stage.vm("web").with_identity("legacy").create();
+    let observer = assignment("web").on(&vm).present("shop-db").mode(lanyard::api::assignment::Mode::Observe);
+    stage.declare(observer).await?;
+    stage.until_not_ready("web", Reason::ChangesPending).await?;
+    // As a tool does that writes statuses back, under another manager's name.
+    let part = json!({"status": {"plan": {"add": [stage.identity_id("theirs")], "defaultIdentity": {"before": "x"}}}});
+    stage.assignments().patch_status("web", &PatchParams::default(), &Patch::Merge(part)).await?;
+
+    vm.attach_as_stranger("shop-db");
+    stage.look("web").await?;
+    stage.until_ready("web").await?;
+    let status = stage.status("web").await?.unwrap_or_default();
+    assert!(status.plan.is_none(), "{:?}", status.plan);
+    Ok(())
+}
+
+#[tokio::test]
 async fn a_new_object_under_an_old_name_inherits_nothing() -> Result<()> {
     let own = Own::new(Settings::quick()).await?;
     let first = own.start(&[])?;

@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, SemaphorePermit};
 use super::{Controller, Stage};
 
 /// Control planes for such tests: each takes 275 MB, and some seconds of a core to start.
-static FREE: Semaphore = Semaphore::const_new(2);
+static FREE: Semaphore = Semaphore::const_new(4);
 static IDLE: Mutex<Vec<ControlPlane>> = Mutex::new(Vec::new());
 /// What starts a control plane must outlive the test that happened to be first.
 static RUNTIME: LazyLock<io::Result<Runtime>> = LazyLock::new(Runtime::new);
