@@ -411,7 +411,8 @@ fn take_off_finalizer(
         told_at_once(world, p);
         return finish(world, p, left, answered);
     }
-    world.replace_target(Some(Target { finalizer: false, ..target }));
+    let judged = world.processes.get(p)?.visit.as_ref()?.record.clone();
+    world.replace_target(Some(Target { record: judged, finalizer: false, ..target }));
     if !answered {
         return finish(world, p, left, false);
     }
