@@ -161,6 +161,8 @@ pub async fn remove(context: &Context, visit: &mut Visit) -> Result<(), RecordTr
     let Some(stored) = visit.stored.take() else { return Ok(()) };
     let _writing = Writing::begin(context, &visit.target);
     let mut object = stored.as_ref().clone();
+    // As judged: whoever finds the object half removed is not to judge an intent anew that is settled.
+    object.record = TargetRecord::from(&visit.record);
     if let Some(finalizers) = &mut object.metadata.finalizers {
         finalizers.retain(|finalizer| finalizer != TARGET_FINALIZER);
     }

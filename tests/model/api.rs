@@ -92,6 +92,12 @@ impl World {
                 Owner::Us | Owner::Foreign | Owner::Either => {}
             }
         }
+        // What the record in its place has on the machine, and is not there, looks as if somebody had just taken it away.
+        let believed = known.into_iter().flat_map(|record| {
+            record.attached.keys().chain(record.intent.iter().flat_map(lanyard_domain::Intent::ids))
+        });
+        let missing = believed.map(|id| id.folded().to_owned()).filter(|id| !self.arm.now.user.contains_key(id));
+        self.taken_away.extend(missing);
         self.flight.iter_mut().for_each(|request| request.orphaned = true);
         self.processes.iter_mut().filter_map(|process| process.phase.sending()).for_each(|sending| {
             sending.request.orphaned = true;

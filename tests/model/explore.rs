@@ -238,6 +238,11 @@ impl Lanyard {
                 world.broke = Some(Broke::Late);
             }
         }
+        if request.orphaned {
+            // The record in the place of the one that announced it does not know.
+            let removed = before.into_keys().filter(|id| !world.arm.now.user.contains_key(id));
+            world.taken_away.extend(removed);
+        }
         let awaited = world.processes.iter().position(|process| process.waits_for(operation));
         awaited.map_or(Some(()), |p| answered(world, &self.config, p, answer, operation))
     }

@@ -3,7 +3,7 @@
 //! A step is what `src/controller` does between two effects, in its order: `gather` is a round of `reconcile.rs` up to
 //! the write of the intent, `put` is `record.rs`, `send` the begin of `apply.rs`, `end_visit` and what follows `report.rs`.
 use crate::api::{Target, census, confirm, staying, wanted};
-use crate::arm::Request;
+use crate::arm::{Owner, Request};
 use crate::config::{Broken, Config};
 use crate::world::{Broke, NOW, Phase, Process, Sending, Visit, World, id, machine};
 use lanyard_domain::audit::audit;
@@ -411,7 +411,8 @@ fn take_off_finalizer(
         told_at_once(world, p);
         return finish(world, p, left, answered);
     }
-    world.replace_target(Some(Target { finalizer: false, ..target }));
+    let judged = world.processes.get(p)?.visit.as_ref()?.record.clone();
+    world.replace_target(Some(Target { record: judged, finalizer: false, ..target }));
     if !answered {
         return finish(world, p, left, false);
     }
@@ -423,8 +424,9 @@ fn take_off_finalizer(
 
 /// A record forgotten at a person's wish, when nothing of ours was under way: what is there is preexisting.
 fn forgotten(world: &mut World) {
-    let foreign = |owner: &mut crate::arm::Owner| *owner = crate::arm::Owner::Foreign;
-    world.arm.now.user.values_mut().for_each(foreign);
+    for owner in world.arm.now.user.values_mut().filter(|owner| **owner == Owner::Us) {
+        *owner = Owner::Foreign;
+    }
 }
 
 /// The record is as it should be, or it could not be written: then not even a released object goes.

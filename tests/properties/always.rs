@@ -207,7 +207,11 @@ proptest! {
                 prop_assert!(record.attached.contains_key(id) || intent.add.contains(id), "{} is not ours", id);
                 prop_assert!(judged.intent.is_some() || shown.has(id), "{} is not there", id);
             }
-            prop_assert!(judged.intent.is_none_or(|open| open == intent), "an open intent stays as it is");
+            if let Some(open) = &judged.intent {
+                prop_assert!(open.add.is_subset(&intent.add) && open.remove == intent.remove, "{:?}", open);
+                let mut arrived = intent.add.difference(&open.add);
+                prop_assert!(arrived.all(|id| judged.attached.contains_key(id)), "what an open intent lost is ours");
+            }
         }
     }
 
