@@ -214,7 +214,7 @@ pub struct TargetClaim {
     /// UID of the assignment: one that was deleted and created again under its name is another.
     pub uid: String,
 
-    /// Its metadata.generation when it was last acted on: an object of an older one is a view of the past. Default: 0, not known.
+    /// Its metadata.generation when it was last acted on: an object of an older one is a view of the past. Default: 0.
     #[serde(default)]
     pub generation: i64,
 
