@@ -169,6 +169,8 @@ async fn with_a_patch_under_way_a_namesake_with_the_same_etag_gets_no_claim_of_o
     let vm = stage.vm("web").create();
     under_way(&stage, &vm).await?;
     stage.edit("web", |it| it.without("shop-db")).await?;
+    // Known before the machine is another one: else it would be attached there, as it was declared.
+    stage.look_through("web", &vm).await?;
     vm.recreate_with_same_etag();
     stage.look_through("web", &vm).await?;
     stage.until_event("MachineReplaced", "shop-db").await?;
