@@ -101,6 +101,11 @@ async fn a_deletion_waits_for_what_may_still_arrive() -> Result<()> {
     let stage = warm(&own).await?;
     let vm = stage.vm("web").with_identity("legacy").create();
     under_way(&stage, &vm).await?;
+    let held = async || {
+        let object = stage.assignment("web").await?;
+        Ok(object.is_some_and(|object| object.metadata.finalizers.is_some_and(|all| !all.is_empty())))
+    };
+    stage.until("the assignment to be held until that is known", held).await?;
     stage.delete("web").await?;
     stage.look_through("web", &vm).await?;
     assert!(stage.assignment("web").await?.is_some(), "what may still arrive would be nobody's");
