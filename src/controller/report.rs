@@ -13,7 +13,7 @@ use crate::fail_point::{self, Point};
 use lanyard_domain::claims::{Holding, Stance};
 use lanyard_domain::depart::has_left;
 use lanyard_domain::intend::{Ending, Settled, settle as settled};
-use lanyard_domain::plan::{Bounds, Step, Trials};
+use lanyard_domain::plan::{Bounds, Removals, Step, Trials};
 use lanyard_domain::reason::Reason;
 use lanyard_domain::verdict::{Case, End, Ready, Trouble, Verdict, verdict};
 use lanyard_domain::{Claims, Complete, Facts, IdentityId, Orchestration, Plan, plan};
@@ -160,8 +160,9 @@ fn if_enforced(context: &Context, visit: &Visit, claims: &Complete<Claims>, read
     let claims = claims.with_enforced(&read.claim);
     let managed_by = gather::known_managed_by(context, visit);
     let claims = gather::without_aks(visit, &claims, managed_by.as_deref()).unwrap_or(claims);
-    // What others of the target are being tried for is not this object's part.
-    let bounds = Bounds { trials: Trials::default(), ..bounds(context, visit, context.now()) };
+    // What others of the target are being tried for, and what is left of the brake, is not this object's part.
+    let now = bounds(context, visit, context.now());
+    let bounds = Bounds { trials: Trials::default(), removals: Removals::Unlimited, ..now };
     let facts = Facts { claims: &claims, record: &visit.record, live, bounds: &bounds, identities: &visit.identities };
     Some(plan(facts))
 }

@@ -106,7 +106,9 @@ fn held_until(context: &Context, visit: &Visit) -> Option<Duration> {
     let refused = holds.iter().any(|hold| matches!(hold, Hold::SetAside | Hold::Suspected));
     let aside = refused.then(|| visit.memory.asides.next_try(context.now())).flatten();
     let contested = holds.contains(&Hold::Contested).then(|| visit.memory.contest.next_try(context.now())).flatten();
-    let more = holds.contains(&Hold::NextRequest).then_some(Duration::ZERO);
+    // Where nothing went this time, nothing will go at once either.
+    let next = if visit.done.is_empty() { OPEN_LOOK } else { Duration::ZERO };
+    let more = holds.contains(&Hold::NextRequest).then_some(next);
     turn.into_iter().chain(aside).chain(contested).chain(more).chain(dead_until(visit)).min()
 }
 

@@ -149,7 +149,10 @@ pub fn begun(record: Record, plan: &Plan, identities: &Identities, asked: &BTree
     let mut record = record;
     for id in plan.repairs() {
         let Some(Own::There(principal_id)) = identities.own(id) else { continue };
-        let rounds = record.rounds_of_repair(id, principal_id).saturating_add(1);
+        let known = record.rounds_of_repair(id, principal_id);
+        // Sent once more, since no answer came: the same round.
+        let again = known > 0 && record.intent.as_ref().is_some_and(|intent| !intent.unanswered.is_empty());
+        let rounds = if again { known } else { known.saturating_add(1) };
         let asked = asked.get(id).cloned().unwrap_or_default();
         let repair = Repair { principal_id: principal_id.clone(), rounds, asked, awaited: true };
         record.repairs.insert(id.clone(), repair);

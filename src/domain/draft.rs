@@ -73,7 +73,8 @@ impl Draft<'_> {
 
     /// What somebody keeps undoing waits; a change the other way round is another matter.
     pub fn contested(&mut self, contested: &Contested) {
-        self.hold(Hold::Contested, |id, edit| contested.user.get(id) == Some(&edit));
+        let repaired = self.under_repair.clone();
+        self.hold(Hold::Contested, |id, edit| contested.user.get(id) == Some(&edit) && !repaired.contains(id));
         if contested.system.is_some() && self.switch() == contested.system {
             self.hold_system(Hold::Contested);
         }
@@ -228,7 +229,8 @@ impl Blocked {
             | SystemStep::RefusedByFlexible => false,
         };
         let user = draft.steps.iter().filter(|(id, step)| match step {
-            Step::Attach { by } => any(by),
+            // What was taken off to be put on again changes nothing.
+            Step::Attach { by } => any(by) && !draft.under_repair.contains(*id),
             Step::Detach(Why::DeclaredAbsent) => {
                 blocking.iter().any(|claim| claim.user.get(*id) == Some(&Ensure::Absent))
             }

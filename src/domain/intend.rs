@@ -27,10 +27,19 @@ pub fn intend(record: &Record, claims: &Complete<Claims>, base: &Base, patch: &P
         remove: patch.removed().cloned().chain(earlier(|intent| &intent.remove)).collect(),
         system: patch.system.or(open.and_then(|intent| intent.system)),
         writer: by.writer.into(),
-        unanswered: open.into_iter().flat_map(|open| &open.unanswered).cloned().chain(latest).collect(),
+        unanswered: unanswered(open, latest),
         operation: by.operation.into(),
     };
     Record { intent: Some(intent), claims: recorded_claims(record, claims), ..record.clone() }
+}
+
+/// The earlier attempts that may still arrive: one for each state that they were planned from tells as much as all.
+fn unanswered(open: Option<&Intent>, latest: Option<Unanswered>) -> Vec<Unanswered> {
+    let is_latest = |earlier: &&Unanswered| latest.as_ref().is_some_and(|latest| latest.base == earlier.base);
+    let earlier = open.into_iter().flat_map(|open| &open.unanswered).filter(|earlier| !is_latest(earlier)).cloned();
+    let mut all: Vec<Unanswered> = earlier.collect();
+    all.extend(latest);
+    all
 }
 
 /// The record when there is nothing to send: settled, with the claims as acted on.

@@ -183,7 +183,14 @@ pub fn judge(record: &Record, live: &Fresh<Live>, memory: &mut Memory, by: Judge
                 intent.system = intent.system.filter(|switch| (*switch == Switch::On) != live.system.is_some());
                 record.intent = Some(intent);
             }
-            Resolved::Expired => notes.push(Note::OpenExpired { ids: intent.add }),
+            Resolved::Expired => {
+                // Without ETags nothing shows that it arrived but what is there.
+                notes.extend(arrived(&mut record, &intent, live, by));
+                let ids: BTreeSet<IdentityId> = intent.add.iter().filter(|id| !live.has(id)).cloned().collect();
+                if !ids.is_empty() || intent.add.is_empty() {
+                    notes.push(Note::OpenExpired { ids });
+                }
+            }
             Resolved::Closed { answered } => notes.extend(settle(&mut record, &intent, live, by).filter(|_| !answered)),
             Resolved::Done { removed } => notes.extend(done(&mut record, &intent, &removed, live, by)),
         }

@@ -165,18 +165,27 @@ fn observed(case: Case<'_>) -> Verdict {
     if let Some((reason, message, lasting)) = case.if_enforced.and_then(|plan| dangling(case, plan)) {
         return Verdict::of(reason, message, lasting);
     }
-    match case.if_enforced.and_then(|plan| plan.patch.as_ref()) {
-        None => Verdict::as_declared(),
-        Some(patch) => {
+    let pending = |message: String| Verdict {
+        ready: Ready::False,
+        reason: Reason::ChangesPending,
+        message,
+        reconciling: false,
+        stalled: false,
+    };
+    let held = case.if_enforced.and_then(|plan| plan.holds().next());
+    match (case.if_enforced.and_then(|plan| plan.patch.as_ref()), held) {
+        (None, None) => Verdict::as_declared(),
+        (None, Some(why)) => pending(format!("nothing is written in this mode, and Enforce would wait: {why}")),
+        (Some(patch), _) => {
             let counts = format!("{} to add, {} to remove", patch.added().count(), patch.removed().count());
             let system = match patch.system {
                 Some(Switch::On) => ", system-assigned identity to enable",
                 Some(Switch::Off) => ", system-assigned identity to disable",
                 None => "",
             };
-            let message =
-                format!("nothing is written in this mode; status.plan shows what Enforce would do: {counts}{system}");
-            Verdict { ready: Ready::False, reason: Reason::ChangesPending, message, reconciling: false, stalled: false }
+            pending(format!(
+                "nothing is written in this mode; status.plan shows what Enforce would do: {counts}{system}"
+            ))
         }
     }
 }

@@ -6,7 +6,9 @@ use lanyard_domain::dangling::{Own, ROUNDS, Suspects, begun, renewed};
 use lanyard_domain::intend::{Attempt, conclude, intend, refused};
 use lanyard_domain::judge::{Memory, Note, Outcome, Sent};
 use lanyard_domain::live::Provisioning;
-use lanyard_domain::{Bounds, Claim, Facts, Fresh, Identities, Live, Moment, Plan, Principal, Record, Stance, plan};
+use lanyard_domain::{
+    Bounds, Claim, Ensure, Facts, Fresh, Identities, Live, Moment, Plan, Principal, Record, Stance, plan,
+};
 use rstest::rstest;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -227,6 +229,34 @@ fn a_repair_does_not_change_the_default_identity_and_is_not_held_for_it() {
         assert_eq!(second.default_change, None, "{others}");
         assert_eq!(second.patch.iter().flat_map(lanyard_domain::Patch::added).count(), 1, "{others}");
     }
+}
+
+#[test]
+fn what_waits_beside_a_repair_does_not_hold_its_way_back() {
+    let mut story = story("a", None, there("new")).claim(|it| {
+        it.default_identity_change = DefaultIdentityChange::Block;
+        it.user.insert(id("b"), Ensure::Present);
+    });
+    story.send(Outcome::Succeeded);
+    let back = story.plan().patch.expect("the way back");
+    assert_eq!(back.added().cloned().collect::<BTreeSet<_>>(), ids(["a"]), "and not b, which alone would change it");
+}
+
+#[test]
+fn a_repair_that_is_sent_again_for_want_of_an_answer_is_one_round() {
+    let story = story("a", None, there("new"));
+    let claims = complete(story.claims.clone(), &story.record);
+    let plan = story.plan();
+    let patch = plan.patch.clone().expect("due");
+    let mut record = story.record.clone();
+    for operation in ["op-1", "op-2", "op-3"] {
+        let by = Attempt { writer: "me", operation };
+        let intended = intend(&record, &claims, &base("m1", 1), &patch, by);
+        record = begun(intended, &plan, &story.identities, &story.asked);
+    }
+    assert_eq!(record.rounds_of_repair(&id("a"), "new"), 1);
+    let open = record.intent.expect("sent");
+    assert_eq!((open.attempt, open.unanswered.len()), (3, 1), "one for each state is enough");
 }
 
 #[test]
