@@ -1,5 +1,6 @@
 //! Which target is visited next: one entry a target, one visit at a time, a person's change first.
 use lanyard_domain::TargetId;
+pub use lanyard_domain::pace::Urgency;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
@@ -7,18 +8,6 @@ use tokio::time::{Instant, sleep_until};
 
 /// A target as the queue knows it: the same for every spelling of its id.
 pub type TargetKey = Arc<TargetId>;
-
-/// Who waits for the visit. The first is served first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Urgency {
-    /// A person changed something.
-    Change,
-    Deletion,
-    Retry,
-    /// The target is not there yet.
-    Waiting,
-    Drift,
-}
 
 /// Targets that are due, and those that will be.
 #[derive(Debug, Default)]

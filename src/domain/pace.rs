@@ -1,5 +1,17 @@
-//! How soon to try again: the class of what happened decides, and nothing else.
+//! How soon to try again, and who goes first: the class of what happened decides, and nothing else.
 use std::time::Duration;
+
+/// Who waits for the visit. The first is served first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Urgency {
+    /// A person changed something.
+    Change,
+    Deletion,
+    Retry,
+    /// The target is not there yet.
+    Waiting,
+    Drift,
+}
 
 /// What a failure means for the next visit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
