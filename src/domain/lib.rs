@@ -33,6 +33,7 @@ pub mod plan;
 pub mod principals;
 pub mod reason;
 pub mod record;
+pub mod sweep;
 pub mod target_name;
 pub mod time;
 pub mod verdict;
