@@ -2,6 +2,7 @@
 use crate::arm::{Exchange, Observer};
 use crate::controller::VisitError;
 use anyhow::Context as _;
+use lanyard_domain::sweep::Ended;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -100,11 +101,14 @@ pub struct Metrics {
     requests: Counters,
     latency: Family<Labels, Histogram>,
     watch_failures: Counters,
+    sweeps: Counters,
+    glances: Counters,
     removals_held: Counter,
     contested: Counter,
     due: Gauge,
     under_way: Gauge,
     leader: Gauge,
+    unverified: Gauge,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -121,13 +125,17 @@ impl Default for Metrics {
         let latency: Family<Labels, Histogram> =
             Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 2.0, 12)));
         let watch_failures = Counters::default();
+        let (sweeps, glances) = (Counters::default(), Counters::default());
         let (removals_held, contested) = (Counter::default(), Counter::default());
         let (due, under_way, leader) = (Gauge::default(), Gauge::default(), Gauge::default());
+        let unverified = Gauge::default();
         registry.register("visits", "Visits to targets, by how they ended", visits.clone());
         registry.register("arm_requests", "Requests to ARM, by method, bucket and status", requests.clone());
         let seconds = Unit::Seconds;
         registry.register_with_unit("arm_request_duration", "How long ARM took to answer", seconds, latency.clone());
         registry.register("watch_failures", "Times that a watch broke off and was resumed", watch_failures.clone());
+        registry.register("sweeps", "Lists of machines that were asked for, by how they ended", sweeps.clone());
+        registry.register("sweep_entries", "Machines of ours that lists showed, by what came of it", glances.clone());
         registry.register(
             "removals_held",
             "Removals that waited for the brake, counted at every visit",
@@ -140,8 +148,27 @@ impl Default for Metrics {
         );
         registry.register("targets_due", "Targets that wait for a visit", due.clone());
         registry.register("targets_under_way", "Targets that are being visited", under_way.clone());
+        registry.register(
+            "targets_unverified",
+            "Targets at rest that were not seen since this process began to lead",
+            unverified.clone(),
+        );
         registry.register("leader", "1 while this process leads", leader.clone());
-        Self { registry, visits, requests, latency, watch_failures, removals_held, contested, due, under_way, leader }
+        Self {
+            registry,
+            visits,
+            requests,
+            latency,
+            watch_failures,
+            sweeps,
+            glances,
+            removals_held,
+            contested,
+            due,
+            under_way,
+            leader,
+            unverified,
+        }
     }
 }
 
@@ -155,6 +182,19 @@ impl Metrics {
         self.watch_failures.get_or_create(&vec![("resource", what.to_owned())]).inc();
     }
 
+    pub fn swept(&self, ended: Ended) {
+        let how = match ended {
+            Ended::Whole { .. } => "whole",
+            Ended::Broken => "broken off",
+            Ended::Barred => "refused",
+        };
+        self.sweeps.get_or_create(&vec![("end", how.to_owned())]).inc();
+    }
+
+    pub fn glanced(&self, what: &'static str) {
+        self.glances.get_or_create(&vec![("result", what.to_owned())]).inc();
+    }
+
     pub fn contested(&self, count: usize) {
         self.contested.inc_by(count as u64);
     }
@@ -163,8 +203,13 @@ impl Metrics {
         self.removals_held.inc_by(count as u64);
     }
 
+    pub fn unverified(&self, targets: usize) {
+        self.unverified.set(i64::try_from(targets).unwrap_or(i64::MAX));
+    }
+
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
+        self.unverified.set(0);
     }
 
     /// The text that Prometheus scrapes.

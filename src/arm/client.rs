@@ -245,7 +245,7 @@ impl Arm {
     }
 
     /// Each segment is encoded, so that no name can reach beyond its own.
-    fn url(&self, segments: &[&str], api_version: &str) -> Url {
+    pub(super) fn url(&self, segments: &[&str], api_version: &str) -> Url {
         let mut url = self.inner.settings.endpoint.clone();
         // Err for an URL that has no path, which `validate` refuses.
         if let Ok(mut path) = url.path_segments_mut() {

@@ -16,6 +16,7 @@ mod errors;
 mod exchange;
 mod http;
 mod limiter;
+mod list;
 mod operation;
 mod send;
 mod settings;
@@ -34,6 +35,7 @@ pub use credential::{CredentialError, CredentialKind, CredentialOptions, credent
 pub use errors::{ArmError, Blame, Missing};
 pub use exchange::{Exchange, Observer};
 pub use limiter::Bucket;
+pub use list::{Listed, NextPage, Page};
 pub use operation::{Operation, Progress};
 pub use settings::{API_VERSION, Settings, SettingsError};
 pub use token::{TokenError, TokenProblem};

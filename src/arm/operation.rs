@@ -32,14 +32,7 @@ impl Operation {
 
     /// The URL to ask, if it is the configured endpoint's: a token goes nowhere else.
     pub(super) fn url(&self, endpoint: &Url) -> Result<Url, ArmError> {
-        let foreign = |host: &str| ArmError::ForeignHost { host: host.into() };
-        let url = endpoint.join(&self.address).map_err(|_| foreign("no URL"))?;
-        let same_place = url.scheme() == endpoint.scheme()
-            && url.host() == endpoint.host()
-            && url.port_or_known_default() == endpoint.port_or_known_default()
-            && url.username().is_empty()
-            && url.password().is_none();
-        if same_place { Ok(url) } else { Err(foreign(&place(&url))) }
+        at_home(endpoint, &self.address)
     }
 }
 
@@ -49,6 +42,18 @@ impl fmt::Debug for Operation {
         let name = path.rsplit('/').next().unwrap_or_default();
         f.debug_struct("Operation").field("target", &self.target.as_str()).field("name", &name).finish_non_exhaustive()
     }
+}
+
+/// An address that ARM gave us, if it is the configured endpoint's: a token goes nowhere else.
+pub(super) fn at_home(endpoint: &Url, address: &str) -> Result<Url, ArmError> {
+    let foreign = |host: &str| ArmError::ForeignHost { host: host.into() };
+    let url = endpoint.join(address).map_err(|_| foreign("no URL"))?;
+    let same_place = url.scheme() == endpoint.scheme()
+        && url.host() == endpoint.host()
+        && url.port_or_known_default() == endpoint.port_or_known_default()
+        && url.username().is_empty()
+        && url.password().is_none();
+    if same_place { Ok(url) } else { Err(foreign(&place(&url))) }
 }
 
 /// Scheme, host and port: what may be printed of an URL.

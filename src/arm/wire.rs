@@ -9,8 +9,12 @@ pub(super) type Why = String;
 
 /// A machine's answer. `header` is the answer's `ETag` header: it counts where the body has none.
 pub(super) fn machine(target: &TargetId, body: &[u8], header: Option<&str>) -> Result<Live, Why> {
-    let document = document(body)?;
-    check_id(target, &document)?;
+    machine_of(target, &document(body)?, header)
+}
+
+/// The same, of a document that was read already.
+pub(super) fn machine_of(target: &TargetId, document: &Map<String, Value>, header: Option<&str>) -> Result<Live, Why> {
+    check_id(target, document)?;
     let empty = Map::new();
     let properties = match document.get("properties") {
         Some(Value::Object(properties)) => properties,
@@ -33,6 +37,16 @@ pub(super) fn machine(target: &TargetId, body: &[u8], header: Option<&str>) -> R
         tagged_by_aks: tagged_by_aks(document.get("tags")),
         may_roll_out: may_roll_out(properties),
     })
+}
+
+/// The entries of a page, and where the list goes on.
+pub(super) fn page(body: &[u8]) -> Result<(Vec<Value>, Option<String>), Why> {
+    let mut document = document(body)?;
+    let next = word(document.get("nextLink"));
+    match document.remove("value") {
+        Some(Value::Array(entries)) => Ok((entries, next)),
+        Some(_) | None => Err("its value is no list".into()),
+    }
 }
 
 /// The `managedBy` of a resource group.

@@ -1,5 +1,6 @@
 //! What every visit needs: the clients, the watches' state, the budgets, and what is remembered.
 use super::brake::Brake;
+use super::fleet::Fleet;
 use super::identities::Answers;
 use super::index::Index;
 use super::kubernetes::Kubernetes;
@@ -16,6 +17,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// The choices that the operator made on the command line.
@@ -49,6 +51,8 @@ pub struct Context {
     pub index: Arc<Index>,
     pub queue: Arc<Queue>,
     pub brake: Arc<Brake>,
+    /// Machines that lists look after.
+    pub fleet: Fleet,
     pub metrics: Arc<Metrics>,
     pub choices: Choices,
     /// The right to write.
@@ -95,6 +99,7 @@ impl Context {
             index: parts.index.clone(),
             queue: parts.queue.clone(),
             brake: parts.brake.clone(),
+            fleet: Fleet::default(),
             metrics: parts.metrics.clone(),
             choices: parts.choices.clone(),
             lead,
@@ -113,6 +118,11 @@ impl Context {
     /// The monotonic clock: all graces and expiries are measured by it.
     pub fn now(&self) -> Moment {
         self.clock.now()
+    }
+
+    /// To sleep until then.
+    pub fn instant(&self, moment: Moment) -> Instant {
+        self.clock.instant(moment)
     }
 
     /// The time of day, for people.
@@ -135,6 +145,11 @@ impl Context {
             memory.protocol.other_writer = Some(OtherWriter { operation, seen });
         }
         memory
+    }
+
+    /// What is remembered of a target, for a look that changes nothing of it.
+    pub fn peek(&self, target: &TargetKey) -> Option<TargetMemory> {
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner).get(target).cloned()
     }
 
     pub fn remember(&self, target: &TargetKey, memory: TargetMemory) {

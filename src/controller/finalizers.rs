@@ -8,6 +8,7 @@ use crate::fail_point::{self, Point};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lanyard_domain::depart::has_left;
 use lanyard_domain::{Leaving, Record};
+use std::sync::Arc;
 
 pub const ASSIGNMENT_FINALIZER: &str = "lanyard.dev/identities";
 
@@ -15,8 +16,7 @@ pub const ASSIGNMENT_FINALIZER: &str = "lanyard.dev/identities";
 ///
 /// Best effort: the record remembers what the finalizer would have waited for.
 pub async fn add(context: &Context, visit: &mut Visit) {
-    let needing = visit.read.iter().filter(|read| needs_finalizer(read, &visit.record));
-    let needing: Vec<_> = needing.filter(|read| !visit.finalized.contains(&read.claim.key.uid)).cloned().collect();
+    let needing: Vec<_> = lacking(visit).cloned().collect();
     for read in needing {
         let finalizers = with_ours(&read.object.metadata);
         fail_point::reached(Point::BeforeFinalizer, &visit.target).await;
@@ -30,6 +30,12 @@ pub async fn add(context: &Context, visit: &mut Visit) {
             }
         }
     }
+}
+
+/// Assignments that would have to be cleaned up after, and do not have it yet.
+pub fn lacking(visit: &Visit) -> impl Iterator<Item = &Arc<Readable>> {
+    let needing = visit.read.iter().filter(|read| needs_finalizer(read, &visit.record));
+    needing.filter(|read| !visit.finalized.contains(&read.claim.key.uid))
 }
 
 fn needs_finalizer(read: &Readable, record: &Record) -> bool {

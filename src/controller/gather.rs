@@ -1,6 +1,7 @@
 //! Step 1, gather: the record, every claim accounted for, and a fresh look at the machine.
 use super::context::Context;
 use super::error::{RecordTrouble, VisitError};
+use super::index::OfTarget;
 use super::visit::Visit;
 use crate::api::assignment::AksNodePool;
 use crate::api::claim::{is_leaving, released};
@@ -13,7 +14,7 @@ use lanyard_domain::claims::{Holding, Leaving};
 use lanyard_domain::evidence::{Census, NotFresh, Reading, said_gone, shows_the_past};
 use lanyard_domain::pace::Class;
 use lanyard_domain::target_name::target_name;
-use lanyard_domain::{Claim, Claims, Complete, Fresh, Live, Record};
+use lanyard_domain::{Claim, Claims, Complete, Fresh, Live, Record, RecordedClaim};
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -47,17 +48,10 @@ pub async fn claims(context: &Context, visit: &mut Visit) -> Result<Complete<Cla
     let of_target = context.index.of(&visit.target);
     let confirmed = confirm(context, &visit.record, &of_target.read).await;
     let of_target = if confirmed.is_empty() { of_target } else { context.index.of(&visit.target) };
-    visit.read = of_target.read;
-    visit.read.retain(|read| confirmed.contains(&read.claim.key.uid) || !shows_the_past(&read.claim, &visit.record));
-    visit.unread = of_target.unread;
-    let uids: BTreeSet<&str> = visit
-        .read
-        .iter()
-        .map(|read| read.claim.key.uid.as_str())
-        .chain(visit.unread.iter().map(|unread| unread.claim.key.uid.as_str()))
-        .collect();
+    let listed = of_target.listed;
+    take_up(visit, of_target, &confirmed);
     let mut gone = BTreeSet::new();
-    for recorded in visit.record.claims.iter().filter(|recorded| !uids.contains(recorded.key.uid.as_str())) {
+    for recorded in unaccounted(visit) {
         match context.kubernetes.assignment_is_gone(&recorded.key).await {
             Ok(true) => {
                 gone.insert(recorded.key.uid.clone());
@@ -67,18 +61,45 @@ pub async fn claims(context: &Context, visit: &mut Visit) -> Result<Complete<Cla
             Err(error) => tracing::warn!(assignment = %recorded.key, %error, "whether it is gone could not be read"),
         }
     }
+    Ok(Complete::account(census(visit, listed, gone, confirmed), &visit.record)?)
+}
+
+/// The same, if the watches account for every claim; `None` where somebody would have to be asked.
+pub fn claims_at_hand(context: &Context, visit: &mut Visit) -> Option<Complete<Claims>> {
+    let of_target = context.index.of(&visit.target);
+    let listed = of_target.listed;
+    take_up(visit, of_target, &BTreeSet::new());
+    let all = unaccounted(visit).next().is_none();
+    let census = all.then(|| census(visit, listed, BTreeSet::new(), BTreeSet::new()))?;
+    Complete::account(census, &visit.record).ok()
+}
+
+/// Without those of which an older version is shown than was acted on.
+fn take_up(visit: &mut Visit, of_target: OfTarget, confirmed: &BTreeSet<String>) {
+    visit.read = of_target.read;
+    visit.read.retain(|read| confirmed.contains(&read.claim.key.uid) || !shows_the_past(&read.claim, &visit.record));
+    visit.unread = of_target.unread;
+}
+
+/// Claims that the record knows, and no watch shows.
+fn unaccounted(visit: &Visit) -> impl Iterator<Item = &RecordedClaim> {
+    let read = visit.read.iter().map(|read| read.claim.key.uid.as_str());
+    let uids: BTreeSet<&str> = read.chain(visit.unread.iter().map(|unread| unread.claim.key.uid.as_str())).collect();
+    visit.record.claims.iter().filter(move |recorded| !uids.contains(recorded.key.uid.as_str()))
+}
+
+fn census(visit: &Visit, listed: bool, gone: BTreeSet<String>, confirmed: BTreeSet<String>) -> Census {
     let (let_go, unread): (Vec<_>, Vec<_>) = visit.unread.iter().partition(|unread| lets_go(&unread.metadata));
     let unread = unread.into_iter().map(|unread| unread.claim.clone()).collect();
     // Whatever else such an object says, that it may go is legible.
     let let_go = let_go.into_iter().map(|unread| Claim { leaving: Some(Leaving::Release), ..unread.claim.clone() });
-    let census = Census {
-        listed: of_target.listed,
+    Census {
+        listed,
         read: visit.read.iter().map(|read| read.claim.clone()).chain(let_go).collect(),
         unread,
         gone,
         confirmed,
-    };
-    Ok(Complete::account(census, &visit.record)?)
+    }
 }
 
 /// Reads those objects anew of which the watch shows an older version than the record knows: behind a server that lags,

@@ -132,6 +132,15 @@ pub async fn look(context: &Context, visit: &mut Visit, claims: &Complete<Claims
     visit.identities = Identities::new(own, settling.into_keys().chain(hints).collect());
 }
 
+/// Whether a declared identity on the machine looks dead, by what is remembered of it: a hint.
+pub fn looks_dead(context: &Context, live: &Live, claims: &Complete<Claims>) -> bool {
+    let now = context.now();
+    claims.present().into_iter().filter(|id| live.has(id)).any(|id| {
+        let known = context.identities.young(id, now).and_then(|known| known.own);
+        is_dead(id, live, known.as_ref())
+    })
+}
+
 /// Blank, or another than it last said of itself; else once an hour, or when a person wants it looked at.
 fn is_to_ask(context: &Context, live: &Live, id: &IdentityId, told_to: bool) -> bool {
     let now = context.now();

@@ -107,16 +107,19 @@ impl<T> Objects<T> {
         self.incoming.get_or_insert_default().insert(uid, (target, object));
     }
 
-    /// Replaces what was known; returns every target that had or has an object.
-    fn end_list(&mut self) -> BTreeSet<TargetKey> {
+    /// Replaces what was known; returns every target of which something came, went or is another.
+    fn end_list(&mut self, same: impl Fn(&T, &T) -> bool) -> BTreeSet<TargetKey> {
         let listed = self.incoming.take().unwrap_or_default();
-        let mut touched: BTreeSet<TargetKey> = self.by_target.keys().cloned().collect();
-        self.by_uid.clear();
+        let mut known = std::mem::take(&mut self.by_uid);
         self.by_target.clear();
+        let mut touched = BTreeSet::new();
         for (uid, (target, object)) in listed {
+            if !known.remove(&uid).is_some_and(|(was_of, was)| was_of == target && same(&was, &object)) {
+                touched.insert(target.clone());
+            }
             self.put(uid, target, object);
         }
-        touched.extend(self.by_target.keys().cloned());
+        touched.extend(known.into_values().map(|(target, _)| target));
         self.listed = true;
         touched
     }
@@ -186,7 +189,7 @@ impl Index {
     }
 
     pub fn end_assignments(&self) -> BTreeSet<TargetKey> {
-        let touched = self.inner().assignments.end_list();
+        let touched = self.inner().assignments.end_list(|was, is| mark(was) == mark(is));
         self.listed.notify_one();
         touched
     }
@@ -228,7 +231,7 @@ impl Index {
     }
 
     pub fn end_targets(&self) -> BTreeSet<TargetKey> {
-        let touched = self.inner().targets.end_list();
+        let touched = self.inner().targets.end_list(|was, is| decides(was) == decides(is));
         self.listed.notify_one();
         touched
     }

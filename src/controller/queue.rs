@@ -44,6 +44,23 @@ impl Queue {
         self.changed.notify_one();
     }
 
+    /// Visit it then, unless it is due before.
+    pub fn later(&self, target: TargetKey, at: Instant, urgency: Urgency) {
+        self.state().later(target, at, urgency);
+        self.changed.notify_one();
+    }
+
+    /// Puts off a visit that is not due yet.
+    pub fn defer(&self, target: &TargetKey, at: Instant) {
+        self.state().defer(target, at);
+    }
+
+    /// It is being visited, or due.
+    pub fn is_busy_with(&self, target: &TargetKey) -> bool {
+        let state = self.state();
+        state.under_way.contains_key(target) || matches!(state.places.get(target), Some(Place::Ready(..)))
+    }
+
     /// The next target that is due. The caller calls [`Queue::done`] when its visit has ended.
     pub async fn next(&self) -> TargetKey {
         loop {
@@ -93,6 +110,23 @@ impl State {
             None => {}
         }
         self.make_ready(target, urgency);
+    }
+
+    fn later(&mut self, target: TargetKey, at: Instant, urgency: Urgency) {
+        if !self.under_way.contains_key(&target) && !self.places.contains_key(&target) {
+            self.places.insert(target.clone(), Place::Later(at, urgency));
+            self.later.insert((at, urgency, target));
+        }
+    }
+
+    fn defer(&mut self, target: &TargetKey, at: Instant) {
+        if let Some(Place::Later(known, urgency)) = self.places.get(target).copied()
+            && known < at
+        {
+            self.leave(target, Place::Later(known, urgency));
+            self.places.insert(target.clone(), Place::Later(at, urgency));
+            self.later.insert((at, urgency, target.clone()));
+        }
     }
 
     fn make_ready(&mut self, target: TargetKey, urgency: Urgency) {

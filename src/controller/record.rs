@@ -66,8 +66,7 @@ pub async fn write(
     record: &Record,
     view: Option<crate::api::IdentityTargetStatus>,
 ) -> Result<(), RecordTrouble> {
-    let object = object(visit, record, view);
-    let Some(object) = object else { return Ok(()) };
+    let Some(object) = object(visit, record, view) else { return Ok(()) };
     let _writing = Writing::begin(context, &visit.target);
     let written = match visit.stored {
         Some(_) => context.kubernetes.replace_target(&object).await,
@@ -82,6 +81,11 @@ pub async fn write(
         Err(KubeError::Conflict | KubeError::Exists | KubeError::NotFound) => Err(refresh(context, visit).await),
         Err(error) => Err(RecordTrouble::NotWritten(error)),
     }
+}
+
+/// Whether writing this would change anything.
+pub fn differs(visit: &Visit, record: &Record, view: crate::api::IdentityTargetStatus) -> bool {
+    object(visit, record, Some(view)).is_some()
 }
 
 /// The object to write, or nothing if it would be as it is.

@@ -6,7 +6,7 @@ use super::record::{remove, write};
 use super::schedule::{failed, next_look};
 use super::status::{self, View};
 use super::visit::Visit;
-use super::{events, finalizers, gather, news};
+use super::{events, finalizers, gather, news, record};
 use crate::api::raw::Readable;
 use crate::arm::chain;
 use crate::fail_point::{self, Point};
@@ -61,8 +61,7 @@ async fn told(
     trouble: Option<&Trouble>,
 ) -> Result<(), VisitError> {
     let Some(claims) = visit.claims.clone() else { return tell_of_record_trouble(context, visit, trouble).await };
-    let without_etag = visit.live.as_ref().is_some_and(|live| live.etag.is_none());
-    visit.unguarded = if without_etag { Some(true) } else { context.unguarded(visit.target.kind()) };
+    note_guard(context, visit);
     let ending = trouble.map_or(End::Settled, |trouble| End::Trouble(trouble.clone()));
     let mut verdicts = verdicts(context, visit, &claims, &ending);
     let news = news::of(visit, &claims, &verdicts);
@@ -98,6 +97,27 @@ async fn told(
     unsettled.map_or(Ok(()), Err)?;
     finalizers.map_err(RecordTrouble::NotWritten)?;
     statuses
+}
+
+fn note_guard(context: &Context, visit: &mut Visit) {
+    let without_etag = visit.live.as_ref().is_some_and(|live| live.etag.is_none());
+    visit.unguarded = if without_etag { Some(true) } else { context.unguarded(visit.target.kind()) };
+}
+
+/// Whether a visit that ended well with what this one knows would write anything to Kubernetes. Writes nothing.
+pub fn differs(context: &Context, visit: &mut Visit, claims: &Complete<Claims>) -> bool {
+    note_guard(context, visit);
+    let verdicts = verdicts(context, visit, claims, &End::Settled);
+    let Settled::Keep(record) = settled(&visit.record, claims, Ending::default()) else { return true };
+    let none = BTreeMap::<IdentityId, Trouble>::new();
+    let view = View { live: visit.live.as_deref(), plan: visit.plan.as_ref(), if_enforced: None, troubles: &none };
+    let now = context.wall();
+    let status = status::of_target(visit, &of_all(claims, &verdicts), &view, &now);
+    record::differs(visit, &record, status)
+        || visit.read.iter().zip(&verdicts).any(|(read, (_, verdict, if_enforced))| {
+            let view = View { if_enforced: if_enforced.as_ref(), ..view };
+            read.object.status.as_ref() != Some(&status::assignment(visit, read, verdict, &view, &now))
+        })
 }
 
 /// Writes the record as judged, with its view; or lets the object go, when nothing is left that it is for.

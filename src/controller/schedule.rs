@@ -1,17 +1,20 @@
 //! When a target is visited next.
 use super::context::Context;
 use super::error::VisitError;
+use super::fleet::Member;
 use super::queue::Urgency;
 use super::reconcile::Next;
 use super::visit::Visit;
 use crate::api::claim::drift_interval;
+use crate::api::raw::Readable;
 use crate::arm::{ArmError, chain};
-use lanyard_domain::Plan;
 use lanyard_domain::dangling::Stays;
 use lanyard_domain::pace::{Class, pause};
 use lanyard_domain::plan::{Hold, Step};
 use lanyard_domain::reason::Reason;
 use lanyard_domain::verdict::Trouble;
+use lanyard_domain::{Moment, Plan};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -20,6 +23,8 @@ const BLINK: Duration = Duration::from_secs(2);
 
 /// How often a machine is looked at that has no assignment to say so.
 const DRIFT: Duration = Duration::from_secs(600);
+
+const FIRST_LOOK: Duration = Duration::from_secs(30);
 
 /// How often an identity is looked for that is not there.
 const DEAD_LOOK: Duration = Duration::from_secs(3 * 60);
@@ -31,6 +36,22 @@ const OPEN_LOOK: Duration = Duration::from_secs(10);
 pub struct Failure {
     pub trouble: Trouble,
     pub next: (Instant, Urgency),
+}
+
+/// Beyond the pace of a list that looks after a machine, spread over half of it: if the list fails, they do not come
+/// all together.
+pub fn put_off(pace: Duration) -> Duration {
+    pace.mul_f64(1.5 + 0.5 * jitter())
+}
+
+/// A process that begins gives the lists so much time to show what needs no visit.
+pub fn first_look(pace: Duration) -> Duration {
+    FIRST_LOOK + pace.mul_f64(0.5 * jitter())
+}
+
+/// How often the target of these is to be looked at.
+pub fn every(read: &[Arc<Readable>]) -> Duration {
+    read.iter().filter_map(|read| drift_interval(&read.object.spec).ok()).min().unwrap_or(DRIFT)
 }
 
 pub fn failed(context: &Context, visit: &mut Visit, error: &VisitError) -> Failure {
@@ -48,6 +69,7 @@ pub fn failed(context: &Context, visit: &mut Visit, error: &VisitError) -> Failu
     let times = if let VisitError::Outrun { races } = error { *races } else { row.times };
     let wait = if blinked { BLINK } else { pause(class, times, lasting, jitter()) };
     let wait = sooner_for_others(context, visit, class, wait);
+    let wait = if blinked { wait } else { awaited(context, visit, reason, row.reason_since).unwrap_or(wait) };
     let urgency = match class {
         Class::Waiting => Urgency::Waiting,
         Class::Replan | Class::Transient | Class::Throttled(_) | Class::Refused | Class::Defect => Urgency::Retry,
@@ -57,6 +79,17 @@ pub fn failed(context: &Context, visit: &mut Visit, error: &VisitError) -> Failu
     let message = error + next_try(class);
     let unwell = now.since(row.unwell_since);
     Failure { trouble: Trouble { reason, message, lasting, unwell }, next: (Instant::now() + wait, urgency) }
+}
+
+/// A machine that was never seen is looked for by a list, where many are: how long its own look can wait.
+fn awaited(context: &Context, visit: &Visit, reason: Reason, since: Moment) -> Option<Duration> {
+    let nobody_leaves = visit.claims.as_ref().is_some_and(|claims| claims.leaving().is_empty() && !claims.is_empty());
+    let unknown = visit.record.unique_id.is_none() && visit.record.owns_nothing();
+    if reason == Reason::TargetNotFound && nobody_leaves && unknown {
+        return context.fleet.put(&visit.target, Member::Awaited { since }, context.now()).map(put_off);
+    }
+    context.fleet.leave(&visit.target);
+    None
 }
 
 /// What waits by itself is not held up by a trouble of the whole target, unless ARM asks for a pause.
@@ -81,21 +114,40 @@ pub fn next_try(class: Class) -> &'static str {
 /// After a visit that ended well: at the drift interval, or when something that is held may go on.
 pub fn next_look(context: &Context, visit: &Visit) -> Next {
     let claims = visit.claims.as_ref()?;
-    if claims.is_empty() && visit.stored.is_none() {
-        return None;
-    }
     if visit.stored.is_none() {
+        context.fleet.leave(&visit.target);
         // Forgotten at a person's wish: begun anew.
         return claims.staying().next().map(|_| (Instant::now(), Urgency::Retry));
     }
-    let drift = visit.read.iter().filter_map(|read| drift_interval(&read.object.spec).ok()).min().unwrap_or(DRIFT);
-    let drift = drift.mul_f64(1.0 - 0.1 * jitter());
+    let every = every(&visit.read);
     let held = held_until(context, visit);
     let open = visit.record.intent.as_ref().map(|_| OPEN_LOOK);
+    let drift = drift_look(context, visit, every);
     match held.into_iter().chain(open).min() {
         Some(soon) if soon < drift => Some((Instant::now() + soon, Urgency::Retry)),
         Some(_) | None => Some((Instant::now() + drift, Urgency::Drift)),
     }
+}
+
+/// When to look for drift: by itself, unless a list does so.
+fn drift_look(context: &Context, visit: &Visit, every: Duration) -> Duration {
+    let now = context.now();
+    let pace = if is_at_rest(visit) {
+        context.fleet.put(&visit.target, Member::AtRest { every, seen: Some(now) }, now)
+    } else {
+        context.fleet.leave(&visit.target);
+        None
+    };
+    pace.map_or_else(|| every.mul_f64(1.0 - 0.1 * jitter()), put_off)
+}
+
+/// Nothing is pending, nobody leaves, and nothing is on the machine that only identities can tell of.
+fn is_at_rest(visit: &Visit) -> bool {
+    let settled = |plan: &Plan| plan.is_settled() && !plan.steps.values().any(|step| matches!(step, Step::Dangling(_)));
+    visit.plan.as_ref().is_some_and(settled)
+        && visit.record.intent.is_none()
+        && visit.unread.is_empty()
+        && visit.claims.as_ref().is_some_and(|claims| claims.leaving().is_empty() && !claims.is_empty())
 }
 
 fn held_until(context: &Context, visit: &Visit) -> Option<Duration> {

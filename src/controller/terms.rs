@@ -3,8 +3,11 @@
 //! A term that ends leaves the process running, its watches warm, for the next. Had the process to end instead, an API
 //! server that is away for a minute would cost every replica a restart, and Kubernetes delays each one longer.
 use super::context::{Context, Parts};
+use super::fleet::Member;
 use super::queue::{TargetKey, Urgency};
 use super::reconcile::reconcile;
+use super::schedule::{every, first_look};
+use super::sweep::sweeps;
 use crate::lease::{Elector, Lead};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -53,15 +56,13 @@ async fn term(parts: &Parts, lead: &Lead, elector: Option<&mut Elector>) {
     tracing::info!(writer = context.writer, "this process leads; visits begin");
     parts.metrics.leads(true);
     parts.queue.forget();
-    for (target, urgency) in parts.index.all() {
-        parts.queue.push(target, urgency);
-    }
+    begin(&context);
     let stop = context.stop.clone();
-    let visits = visits(context);
+    let visits = async { tokio::join!(visits(context.clone()), sweeps(context.clone())) };
     tokio::pin!(visits);
     tokio::select! {
         // Told to stop: the lease is held until what is under way has ended.
-        () = &mut visits => {}
+        _ = &mut visits => {}
         () = told_long_ago(parts) => cut_off(),
         lost = hold(elector, lead) => {
             tracing::warn!(why = %lost, "this process leads no more; it writes nothing, and stands by");
@@ -74,6 +75,25 @@ async fn term(parts: &Parts, lead: &Lead, elector: Option<&mut Elector>) {
         }
     }
     parts.metrics.leads(false);
+}
+
+/// People wait for what nobody has acted on yet; the rest is looked at by lists first, and by visits where none covers it.
+fn begin(context: &Context) {
+    let now = context.now();
+    let (at_rest, pressing): (Vec<_>, Vec<_>) =
+        context.index.all().into_iter().partition(|(_, urgency)| *urgency == Urgency::Drift);
+    for (target, urgency) in pressing {
+        context.queue.push(target, urgency);
+    }
+    let member = |target: &TargetKey| Member::AtRest { every: every(&context.index.of(target).read), seen: None };
+    at_rest.iter().for_each(|(target, _)| _ = context.fleet.put(target, member(target), now));
+    context.fleet.decide(now);
+    for (target, urgency) in at_rest {
+        match context.fleet.put(&target, member(&target), now) {
+            Some(pace) => context.queue.later(target, Instant::now() + first_look(pace), urgency),
+            None => context.queue.push(target, urgency),
+        }
+    }
 }
 
 fn cut_off() {

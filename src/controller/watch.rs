@@ -91,7 +91,7 @@ fn assignment_event(parts: &Parts, event: Event<DynamicObject>) {
         Event::InitApply(object) => parts.index.list_assignment(&object),
         Event::InitDone => {
             for target in parts.index.end_assignments() {
-                parts.queue.push(target, Urgency::Drift);
+                parts.queue.push(target, Urgency::Change);
             }
         }
         Event::Apply(object) => enqueue(parts, parts.index.apply_assignment(&object)),
@@ -128,7 +128,7 @@ fn target_event(parts: &Parts, event: Event<DynamicObject>) {
         }
         Event::InitDone => {
             for target in parts.index.end_targets() {
-                parts.queue.push(target, Urgency::Drift);
+                parts.queue.push(target, Urgency::Change);
             }
         }
         Event::Apply(object) => {

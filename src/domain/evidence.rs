@@ -70,6 +70,12 @@ impl Fresh<Live> {
         Ok(Self(live))
     }
 
+    /// An entry of a list, for a look that plans and writes nothing of what it plans.
+    #[must_use]
+    pub fn glimpsed(live: Live) -> Self {
+        Self(live)
+    }
+
     /// The answer to our own PATCH, where no operation follows it.
     #[must_use]
     pub fn answered(live: Live) -> Self {
@@ -78,7 +84,8 @@ impl Fresh<Live> {
 }
 
 /// The read shows what one of our last writes, or another machine, replaced.
-fn shows_superseded(live: &Live, record: &Record) -> bool {
+#[must_use]
+pub fn shows_superseded(live: &Live, record: &Record) -> bool {
     record.superseded.iter().any(|old| {
         let same_state = old.etag.is_some() && old.etag == live.etag;
         let other_machine = old.unique_id != record.unique_id;

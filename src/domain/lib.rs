@@ -21,6 +21,7 @@ mod draft;
 pub mod evidence;
 mod explain;
 pub mod fate;
+pub mod glance;
 pub mod halving;
 pub mod ids;
 pub mod intend;

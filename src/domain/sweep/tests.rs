@@ -4,8 +4,7 @@ use proptest::prelude::*;
 const S: &str = "00000000-0000-0000-0000-000000000001";
 
 fn vm(group: &str, name: &str) -> TargetId {
-    let id =
-        format!("/subscriptions/{S}/resourceGroups/{group}/providers/Microsoft.Compute/virtualMachines/{name}");
+    let id = format!("/subscriptions/{S}/resourceGroups/{group}/providers/Microsoft.Compute/virtualMachines/{name}");
     id.parse().expect("an id")
 }
 

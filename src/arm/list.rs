@@ -1,0 +1,72 @@
+//! Lists of machines, page by page.
+use super::client::Arm;
+use super::errors::ArmError;
+use super::limiter::Key;
+use super::operation::at_home;
+use super::send::Call;
+use super::wire;
+use lanyard_domain::sweep::Scope;
+use lanyard_domain::{Live, TargetId};
+use serde_json::Value;
+use std::fmt;
+use url::Url;
+
+/// A machine as a list shows it: a hint, which may be minutes old.
+#[derive(Clone, Debug)]
+pub struct Listed {
+    pub target: TargetId,
+    pub live: Live,
+}
+
+/// Where a list goes on. It is sent as it came, and never printed: it may be signed.
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct NextPage(Url);
+
+impl fmt::Debug for NextPage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NextPage")
+    }
+}
+
+/// One page of a list.
+#[derive(Debug)]
+pub struct Page {
+    pub machines: Vec<Listed>,
+    /// Entries that could not be read: each machine of them is read by itself.
+    pub unreadable: usize,
+    /// The next page; [`ArmError::ForeignHost`] if it is not the endpoint's.
+    pub next: Option<Result<NextPage, ArmError>>,
+}
+
+impl Arm {
+    /// A page of a list: the first, or the one that the page before named.
+    ///
+    /// # Errors
+    ///
+    /// Whatever ARM says instead.
+    pub async fn list(&self, scope: &Scope, page: Option<&NextPage>) -> Result<Page, ArmError> {
+        let asked = scope.to_string();
+        let url = page.map_or_else(|| self.list_url(scope), |NextPage(url)| url.clone());
+        let answer = self.send(&Call::get(&asked, url, vec![Key::subscription_reads(&scope.subscription)])).await?;
+        let (entries, next) = wire::page(&answer.body).map_err(|why| ArmError::unreadable(&asked, why))?;
+        let next = next.map(|link| at_home(&self.inner.settings.endpoint, &link).map(NextPage));
+        let count = entries.len();
+        let machines: Vec<Listed> = entries.iter().filter_map(listed).collect();
+        Ok(Page { unreadable: count - machines.len(), machines, next })
+    }
+
+    fn list_url(&self, scope: &Scope) -> Url {
+        let subscription = ["subscriptions", &*scope.subscription];
+        let group: Vec<&str> = scope.group.iter().flat_map(|group| ["resourceGroups", &**group]).collect();
+        let machines = ["providers", "Microsoft.Compute", scope.kind.arm_type()];
+        self.url(&[&subscription, group.as_slice(), &machines].concat(), &self.inner.settings.api_version)
+    }
+}
+
+/// A machine of a list, if it says which one it is and all of it can be read.
+fn listed(entry: &Value) -> Option<Listed> {
+    let document = entry.as_object()?;
+    let target: TargetId = wire::word(document.get("id"))?.parse().ok()?;
+    let live = wire::machine_of(&target, document, None).ok()?;
+    Some(Listed { target, live })
+}
