@@ -22,7 +22,7 @@ use url::Url;
 const GROUP_API_VERSION: &str = "2021-04-01";
 
 /// User-assigned identities, too.
-const IDENTITY_API_VERSION: &str = "2023-01-31";
+pub(super) const IDENTITY_API_VERSION: &str = "2023-01-31";
 
 /// An `ETag` of ARM's own form that no machine reaches.
 const NEVER_MATCHES: &str = "\"9223372036854775807\"";

@@ -1,21 +1,21 @@
-//! Lists of machines, page by page.
-use super::client::Arm;
+//! Lists of machines and of identities, page by page.
+use super::client::{Arm, IDENTITY_API_VERSION};
 use super::errors::ArmError;
 use super::limiter::Key;
 use super::operation::at_home;
 use super::send::Call;
 use super::wire;
-use lanyard_domain::sweep::Scope;
-use lanyard_domain::{Live, TargetId};
+use lanyard_domain::sweep::{Kind, Scope};
+use lanyard_domain::{IdentityId, Live, Principal, TargetId};
 use serde_json::Value;
 use std::fmt;
 use url::Url;
 
-/// A machine as a list shows it: a hint, which may be minutes old.
+/// A resource as a list shows it: a hint, which may be minutes old.
 #[derive(Clone, Debug)]
-pub struct Listed {
-    pub target: TargetId,
-    pub live: Live,
+pub enum Listed {
+    Machine(TargetId, Box<Live>),
+    Identity(IdentityId, Principal),
 }
 
 /// Where a list goes on. It is sent as it came, and never printed: it may be signed.
@@ -31,8 +31,8 @@ impl fmt::Debug for NextPage {
 /// One page of a list.
 #[derive(Debug)]
 pub struct Page {
-    pub machines: Vec<Listed>,
-    /// Entries that could not be read: each machine of them is read by itself.
+    pub entries: Vec<Listed>,
+    /// Entries that could not be read: each resource of them is read by itself.
     pub unreadable: usize,
     /// The next page; [`ArmError::ForeignHost`] if it is not the endpoint's.
     pub next: Option<Result<NextPage, ArmError>>,
@@ -51,22 +51,31 @@ impl Arm {
         let (entries, next) = wire::page(&answer.body).map_err(|why| ArmError::unreadable(&asked, why))?;
         let next = next.map(|link| at_home(&self.inner.settings.endpoint, &link).map(NextPage));
         let count = entries.len();
-        let machines: Vec<Listed> = entries.iter().filter_map(listed).collect();
-        Ok(Page { unreadable: count - machines.len(), machines, next })
+        let entries: Vec<Listed> = entries.iter().filter_map(|entry| listed(scope.kind, entry)).collect();
+        Ok(Page { unreadable: count - entries.len(), entries, next })
     }
 
     fn list_url(&self, scope: &Scope) -> Url {
         let subscription = ["subscriptions", &*scope.subscription];
         let group: Vec<&str> = scope.group.iter().flat_map(|group| ["resourceGroups", &**group]).collect();
-        let machines = ["providers", "Microsoft.Compute", scope.kind.arm_type()];
-        self.url(&[&subscription, group.as_slice(), &machines].concat(), &self.inner.settings.api_version)
+        let (provider, kind, api_version) = match scope.kind {
+            Kind::Machines(kind) => ("Microsoft.Compute", kind.arm_type(), &*self.inner.settings.api_version),
+            Kind::Identities => ("Microsoft.ManagedIdentity", "userAssignedIdentities", IDENTITY_API_VERSION),
+        };
+        self.url(&[&subscription, group.as_slice(), &["providers", provider, kind]].concat(), api_version)
     }
 }
 
-/// A machine of a list, if it says which one it is and all of it can be read.
-fn listed(entry: &Value) -> Option<Listed> {
+/// An entry of a list, if it says what it is about and all of it can be read.
+fn listed(kind: Kind, entry: &Value) -> Option<Listed> {
     let document = entry.as_object()?;
-    let target: TargetId = wire::word(document.get("id"))?.parse().ok()?;
-    let live = wire::machine_of(&target, document, None).ok()?;
-    Some(Listed { target, live })
+    let id = wire::word(document.get("id"))?;
+    match kind {
+        Kind::Machines(_) => {
+            let target: TargetId = id.parse().ok()?;
+            let live = wire::machine_of(&target, document, None).ok()?;
+            Some(Listed::Machine(target, Box::new(live)))
+        }
+        Kind::Identities => Some(Listed::Identity(id.parse().ok()?, wire::principal_of(document))),
+    }
 }

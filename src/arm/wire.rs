@@ -61,7 +61,12 @@ pub(super) fn identity_resource(id: &IdentityId, body: &[u8]) -> Result<Principa
     if told.to_lowercase() != id.folded() {
         return Err(format!("it is about {told}"));
     }
-    Ok(document.get("properties").map(principal).unwrap_or_default())
+    Ok(principal_of(&document))
+}
+
+/// Which principal an identity has, as its document says.
+pub(super) fn principal_of(document: &Map<String, Value>) -> Principal {
+    document.get("properties").map(principal).unwrap_or_default()
 }
 
 /// Any JSON object.

@@ -1,9 +1,10 @@
 //! The machines that need no visit of their own as long as lists show them as they should be.
+use super::identities::GOOD_FOR;
 use super::queue::TargetKey;
-use lanyard_domain::Moment;
 use lanyard_domain::pace::{Class, pause};
 use lanyard_domain::sweep::{Demand, Ended, Rounds, Scope};
-use std::collections::HashMap;
+use lanyard_domain::{IdentityId, Moment};
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -13,8 +14,8 @@ const DECIDED_FOR: Duration = Duration::from_secs(20);
 /// What is looked for of a machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Member {
-    /// Drift. All is as declared, as far as is known.
-    AtRest { every: Duration, seen: Option<Moment> },
+    /// Drift. All is as declared, as far as is known. However often lists show it so, it is visited by then.
+    AtRest { every: Duration, seen: Option<Moment>, visit_by: Moment },
     /// That it appears.
     Awaited { since: Moment },
 }
@@ -38,6 +39,8 @@ pub struct Fleet {
 #[derive(Debug, Default)]
 struct Inner {
     by_subscription: HashMap<Box<str>, HashMap<TargetKey, Member>>,
+    /// Declared to be on some machine.
+    identities: HashSet<IdentityId>,
     rounds: Rounds,
     decided: Option<Moment>,
     changed: bool,
@@ -51,6 +54,9 @@ impl Inner {
                 Member::AtRest { every, .. } => demand.at_rest(target, *every),
                 Member::Awaited { .. } => demand.awaited(target, member.every(now)),
             }
+        }
+        for group in self.identities.iter().filter_map(Scope::group_of_identity) {
+            demand.look_at(group, GOOD_FOR);
         }
         let lists = demand.lists(|scope| self.rounds.known(scope, now));
         self.rounds.choose(lists, now);
@@ -94,6 +100,17 @@ impl Fleet {
 
     pub fn get(&self, target: &TargetKey) -> Option<Member> {
         self.inner().by_subscription.get(target.subscription())?.get(target).copied()
+    }
+
+    /// The identities that are declared now.
+    pub fn declare(&self, identities: HashSet<IdentityId>) {
+        let mut inner = self.inner();
+        inner.changed |= inner.identities != identities;
+        inner.identities = identities;
+    }
+
+    pub fn declares(&self, id: &IdentityId) -> bool {
+        self.inner().identities.contains(id)
     }
 
     /// The key under which a machine of a list is known here.

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout_at};
 
 /// How long an identity's answer is a hint. Roles of the old principal are void the moment it goes: hours would be long.
-const GOOD_FOR: Duration = Duration::from_secs(60 * 60);
+pub const GOOD_FOR: Duration = Duration::from_secs(60 * 60);
 
 /// Questions that nothing calls for, over all targets: so many at once, then two a second, of the 25 that ARM refills.
 const ROUTINE_AT_ONCE: f64 = 20.0;
@@ -91,7 +91,7 @@ impl Answers {
         })
     }
 
-    fn learn(&self, id: &IdentityId, own: &Own, asked: Moment) {
+    pub fn learn(&self, id: &IdentityId, own: &Own, asked: Moment) {
         let own = match own {
             Own::There(_) | Own::Missing => Some(own.clone()),
             Own::Untold => None,
@@ -147,6 +147,12 @@ fn is_to_ask(context: &Context, live: &Live, id: &IdentityId, told_to: bool) -> 
     let known = context.identities.young(id, now).and_then(|known| known.own);
     let blank = live.user.get(id).is_some_and(|principal| principal.principal_id.is_none());
     told_to || blank || is_dead(id, live, known.as_ref()) || context.identities.is_due(id, now)
+}
+
+/// Asks those of whom nothing was heard for an hour, as many as are their turn.
+pub async fn routine(context: &Context, ids: Vec<IdentityId>) {
+    let due = ids.into_iter().filter(|id| context.identities.is_due(id, context.now())).collect();
+    ask(context, due).await;
 }
 
 /// All answers within a short while; the rest is asked another time.

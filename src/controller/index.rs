@@ -8,7 +8,8 @@ use crate::api::{IdentityTarget, TargetRecord};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use lanyard_domain::IdentityId;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -165,6 +166,17 @@ impl Index {
             }
         }
         all
+    }
+
+    /// The identities that anybody declares to be on a machine.
+    pub fn declared_identities(&self) -> HashSet<IdentityId> {
+        let inner = self.inner();
+        let read = inner.assignments.by_uid.values().filter_map(|(_, entry)| match entry {
+            Entry::Read(read) => Some(read),
+            Entry::Unread(_) => None,
+        });
+        let declared: HashSet<&IdentityId> = read.flat_map(|read| read.claim.present()).collect();
+        declared.into_iter().cloned().collect()
     }
 
     /// The target's `IdentityTarget` objects: one, unless somebody made another by hand.

@@ -24,6 +24,9 @@ const BLINK: Duration = Duration::from_secs(2);
 /// How often a machine is looked at that has no assignment to say so.
 const DRIFT: Duration = Duration::from_secs(600);
 
+/// A list that always shows an old state must not hide a machine for ever: each is read by itself about twice a day.
+const UNVISITED: Duration = Duration::from_secs(12 * 60 * 60);
+
 const FIRST_LOOK: Duration = Duration::from_secs(30);
 
 /// How often an identity is looked for that is not there.
@@ -47,6 +50,11 @@ pub fn put_off(pace: Duration) -> Duration {
 /// A process that begins gives the lists so much time to show what needs no visit.
 pub fn first_look(pace: Duration) -> Duration {
     FIRST_LOOK + pace.mul_f64(0.5 * jitter())
+}
+
+/// A process that begins knows of no visits: they are spread over all the time there is.
+pub fn visit_by(now: Moment) -> Moment {
+    now.after(UNVISITED.mul_f64(jitter()))
 }
 
 /// How often the target of these is to be looked at.
@@ -133,7 +141,8 @@ pub fn next_look(context: &Context, visit: &Visit) -> Next {
 fn drift_look(context: &Context, visit: &Visit, every: Duration) -> Duration {
     let now = context.now();
     let pace = if is_at_rest(visit) {
-        context.fleet.put(&visit.target, Member::AtRest { every, seen: Some(now) }, now)
+        let visit_by = now.after(UNVISITED.mul_f64(1.0 - 0.25 * jitter()));
+        context.fleet.put(&visit.target, Member::AtRest { every, seen: Some(now), visit_by }, now)
     } else {
         context.fleet.leave(&visit.target);
         None

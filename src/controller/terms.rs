@@ -6,8 +6,8 @@ use super::context::{Context, Parts};
 use super::fleet::Member;
 use super::queue::{TargetKey, Urgency};
 use super::reconcile::reconcile;
-use super::schedule::{every, first_look};
-use super::sweep::sweeps;
+use super::schedule::{every, first_look, visit_by};
+use super::sweep::{roll_calls, sweeps};
 use crate::lease::{Elector, Lead};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -58,7 +58,7 @@ async fn term(parts: &Parts, lead: &Lead, elector: Option<&mut Elector>) {
     parts.queue.forget();
     begin(&context);
     let stop = context.stop.clone();
-    let visits = async { tokio::join!(visits(context.clone()), sweeps(context.clone())) };
+    let visits = async { tokio::join!(visits(context.clone()), sweeps(context.clone()), roll_calls(context.clone())) };
     tokio::pin!(visits);
     tokio::select! {
         // Told to stop: the lease is held until what is under way has ended.
@@ -85,7 +85,10 @@ fn begin(context: &Context) {
     for (target, urgency) in pressing {
         context.queue.push(target, urgency);
     }
-    let member = |target: &TargetKey| Member::AtRest { every: every(&context.index.of(target).read), seen: None };
+    let member = |target: &TargetKey| {
+        let every = every(&context.index.of(target).read);
+        Member::AtRest { every, seen: None, visit_by: visit_by(now) }
+    };
     at_rest.iter().for_each(|(target, _)| _ = context.fleet.put(target, member(target), now));
     context.fleet.decide(now);
     for (target, urgency) in at_rest {

@@ -1,20 +1,28 @@
 //! Which lists are asked for, and how often, so that every machine is looked at in time with the fewest calls.
 //!
 //! A list shows many machines in one call. What it shows is a hint: it says whom to look at, never what to write.
-use crate::ids::{MachineKind, TargetId};
+use crate::ids::{IdentityId, MachineKind, TargetId};
 use crate::time::Moment;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-/// What one list is of: the machines of a kind in a resource group, or in a whole subscription.
+/// What a list holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    Machines(MachineKind),
+    /// User-assigned identities.
+    Identities,
+}
+
+/// What one list is of: the resources of a kind in a resource group, or in a whole subscription.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope {
     /// In lower case.
     pub subscription: Box<str>,
     /// In lower case; none: all of the subscription.
     pub group: Option<Box<str>>,
-    pub kind: MachineKind,
+    pub kind: Kind,
 }
 
 impl Scope {
@@ -26,14 +34,27 @@ impl Scope {
 
     #[must_use]
     pub fn subscription_of(target: &TargetId) -> Self {
-        Self { subscription: target.subscription().into(), group: None, kind: target.kind() }
+        Self { subscription: target.subscription().into(), group: None, kind: Kind::Machines(target.kind()) }
+    }
+
+    /// The group of an identity; `None` for an id of an unknown form, which no list can be known to show.
+    #[must_use]
+    pub fn group_of_identity(id: &IdentityId) -> Option<Self> {
+        let id: IdentityId = id.as_str().parse().ok()?;
+        let mut parts = id.folded().split('/').skip(2);
+        let (subscription, group) = (parts.next()?.into(), parts.nth(1)?.into());
+        Some(Self { subscription, group: Some(group), kind: Kind::Identities })
+    }
+
+    fn whole_subscription(&self) -> Self {
+        Self { group: None, ..self.clone() }
     }
 
     /// A complete list of it would show this machine.
     #[must_use]
     pub fn holds(&self, target: &TargetId) -> bool {
         let in_group = |group: &str| *group == *target.group().to_lowercase();
-        self.kind == target.kind()
+        self.kind == Kind::Machines(target.kind())
             && *self.subscription == *target.subscription()
             && self.group.as_deref().is_none_or(in_group)
     }
@@ -41,7 +62,11 @@ impl Scope {
 
 impl fmt::Display for Scope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} in /subscriptions/{}", self.kind.arm_type(), self.subscription)?;
+        let kind = match self.kind {
+            Kind::Machines(kind) => kind.arm_type(),
+            Kind::Identities => "userAssignedIdentities",
+        };
+        write!(f, "{kind} in /subscriptions/{}", self.subscription)?;
         self.group.iter().try_for_each(|group| write!(f, "/resourceGroups/{group}"))
     }
 }
@@ -57,7 +82,7 @@ pub enum Known {
     Barred,
 }
 
-/// Machines on one page, as far as nothing is known: an estimate, corrected by the first sweep.
+/// Resources on one page, as far as nothing is known: an estimate, corrected by the first sweep.
 const ON_A_PAGE: usize = 200;
 
 /// So many machines of one group that are waited for are looked for by its list.
@@ -72,8 +97,13 @@ pub struct Demand {
 
 impl Demand {
     pub fn at_rest(&mut self, target: &TargetId, every: Duration) {
-        let groups = self.at_rest.entry(Scope::subscription_of(target)).or_default();
-        groups.entry(Scope::group_of(target)).or_default().push(every);
+        self.look_at(Scope::group_of(target), every);
+    }
+
+    /// Something of this group is to be looked at so often.
+    pub fn look_at(&mut self, group: Scope, every: Duration) {
+        let groups = self.at_rest.entry(group.whole_subscription()).or_default();
+        groups.entry(group).or_default().push(every);
     }
 
     /// A subscription's list may lag by a quarter of an hour (reported): who waits is looked for in the group's.

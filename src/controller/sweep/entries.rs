@@ -1,0 +1,76 @@
+//! What is made of the entries of a list.
+use crate::arm::Listed;
+use crate::controller::context::Context;
+use crate::controller::fleet::Member;
+use crate::controller::glance::{Sight, look_at};
+use crate::controller::queue::{TargetKey, Urgency};
+use crate::controller::schedule::put_off;
+use lanyard_domain::sweep::Scope;
+use lanyard_domain::{Live, Moment, Own, Principal};
+use std::collections::HashSet;
+use tokio::time::Instant;
+
+/// Entries that are judged before others get their turn on this thread.
+const A_STRETCH: usize = 20;
+
+/// Judges the entries that are about resources of ours. Returns the machines among them.
+pub async fn take_up(context: &Context, entries: Vec<Listed>, requested: Moment) -> Vec<TargetKey> {
+    let mut seen = Vec::new();
+    for (n, entry) in entries.into_iter().enumerate() {
+        if n % A_STRETCH == A_STRETCH - 1 {
+            tokio::task::yield_now().await;
+        }
+        match entry {
+            Listed::Machine(target, live) => {
+                if let Some(target) = context.fleet.key(&target) {
+                    machine(context, &target, *live, requested);
+                    seen.push(target);
+                }
+            }
+            Listed::Identity(id, Principal { principal_id: Some(principal), .. }) if context.fleet.declares(&id) => {
+                context.identities.learn(&id, &Own::There(principal), requested);
+            }
+            Listed::Identity(..) => {}
+        }
+    }
+    seen
+}
+
+fn machine(context: &Context, target: &TargetKey, live: Live, requested: Moment) {
+    match context.fleet.get(target) {
+        // Whoever is being visited, or is about to be, learns more from that.
+        _ if context.queue.is_busy_with(target) => {}
+        None => {}
+        Some(Member::Awaited { .. }) => {
+            context.metrics.glanced("appeared");
+            context.queue.push(target.clone(), Urgency::Waiting);
+        }
+        Some(Member::AtRest { every, visit_by, .. }) => match look_at(context, target, live, requested) {
+            Sight::AtRest => {
+                context.metrics.glanced("at rest");
+                let now = context.now();
+                let pace = context.fleet.put(target, Member::AtRest { every, seen: Some(now), visit_by }, now);
+                let put_off = now.after(put_off(pace.unwrap_or(every)));
+                context.queue.defer(target, context.instant(put_off.min(visit_by)));
+            }
+            Sight::Nothing => context.metrics.glanced("nothing told"),
+            Sight::Look => {
+                context.metrics.glanced("look");
+                context.queue.push(target.clone(), Urgency::Drift);
+            }
+        },
+    }
+}
+
+/// A complete list does not show them: their own look can wait for the next but one.
+pub fn still_awaited(context: &Context, scope: &Scope, seen: &HashSet<TargetKey>) {
+    let now = context.now();
+    for target in context.fleet.awaited(scope).into_iter().filter(|target| !seen.contains(target)) {
+        if scope.group.is_some()
+            && let Some(member @ Member::Awaited { .. }) = context.fleet.get(&target)
+            && let Some(pace) = context.fleet.put(&target, member, now)
+        {
+            context.queue.defer(&target, Instant::now() + put_off(pace));
+        }
+    }
+}
