@@ -89,7 +89,9 @@ fn begin(context: &Context) {
         let every = every(&context.index.of(target).read);
         Member::AtRest { every, seen: None, visit_by: visit_by(now) }
     };
-    at_rest.iter().for_each(|(target, _)| _ = context.fleet.put(target, member(target), now));
+    for (target, _) in &at_rest {
+        context.fleet.put(target, member(target), now);
+    }
     context.fleet.decide(now);
     for (target, urgency) in at_rest {
         match context.fleet.put(&target, member(&target), now) {

@@ -40,13 +40,23 @@ struct Watch {
     what: &'static str,
     api: Api<DynamicObject>,
     events: Events,
+    lists: Lists,
+}
+
+/// How the objects come that are there already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Lists {
+    /// One by one, as the first events of the watch: neither side ever holds a list.
+    Streamed,
+    /// Page by page: for API servers that do not stream them.
+    Paged,
 }
 
 impl Watch {
     fn of<K: Resource<DynamicType = ()>>(parts: &Parts, what: &'static str) -> Self {
         let api = Api::all_with(way::of_a_watcher(parts.kubernetes.client()), &ApiResource::erase::<K>(&()));
-        let events = from_the_start(api.clone());
-        Self { what, api, events }
+        let lists = Lists::Streamed;
+        Self { what, events: from_the_start(api.clone(), lists), api, lists }
     }
 
     /// The next event; `None` once the controller stops. Errors are told and survived: the watcher resumes by itself.
@@ -59,6 +69,14 @@ impl Watch {
             match event {
                 Ok(Some(event)) => return Ok(Some(event)),
                 Ok(None) => anyhow::bail!("the watch of {} ended", self.what),
+                Err(error) if self.lists == Lists::Streamed && is_refused_to_stream(&error) => {
+                    tracing::info!(
+                        watch = self.what,
+                        "this API server streams no lists; they are asked for by the page"
+                    );
+                    self.lists = Lists::Paged;
+                    self.events = from_the_start(self.api.clone(), self.lists);
+                }
                 Err(error) => {
                     parts.metrics.watch_failed(self.what);
                     tracing::warn!(
@@ -68,7 +86,7 @@ impl Watch {
                     );
                     if is_gone(&error) {
                         tokio::time::sleep(BEFORE_A_NEW_LIST).await;
-                        self.events = from_the_start(self.api.clone());
+                        self.events = from_the_start(self.api.clone(), self.lists);
                     }
                 }
             }
@@ -76,8 +94,17 @@ impl Watch {
     }
 }
 
-fn from_the_start(api: Api<DynamicObject>) -> Events {
-    watcher(api, watcher::Config::default()).default_backoff().boxed()
+fn from_the_start(api: Api<DynamicObject>, lists: Lists) -> Events {
+    let config = match lists {
+        Lists::Streamed => watcher::Config::default().streaming_lists(),
+        Lists::Paged => watcher::Config::default(),
+    };
+    watcher(api, config).default_backoff().boxed()
+}
+
+/// Said of `sendInitialEvents`, where the feature is off: it is on by default from Kubernetes 1.34.
+fn is_refused_to_stream(error: &watcher::Error) -> bool {
+    matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if matches!(status.code, 400 | 422))
 }
 
 /// The watcher would ask for the same version again, for ever: it knows only the event that says so, not the status.

@@ -203,7 +203,7 @@ const BROKEN_FIRST: Duration = Duration::from_secs(5);
 /// The sweeps' calendar: which list is asked for when. One list a subscription is under way at a time.
 #[derive(Debug, Default)]
 pub struct Rounds {
-    rounds: BTreeMap<Scope, Round>,
+    calendar: BTreeMap<Scope, Round>,
     known: BTreeMap<Scope, (Known, Moment)>,
     busy: BTreeSet<Box<str>>,
 }
@@ -230,9 +230,9 @@ impl Rounds {
 
     /// Takes up the lists that are wanted now. A new one is due at once; one that is wanted more often, sooner.
     pub fn choose(&mut self, lists: BTreeMap<Scope, Duration>, now: Moment) {
-        self.rounds.retain(|scope, _| lists.contains_key(scope));
+        self.calendar.retain(|scope, _| lists.contains_key(scope));
         for (scope, every) in lists {
-            let round = self.rounds.entry(scope).or_insert(Round { every, due: now, broken: 0, settled: false });
+            let round = self.calendar.entry(scope).or_insert(Round { every, due: now, broken: 0, settled: false });
             round.every = every;
             round.due = round.due.min(now.after(every));
         }
@@ -242,13 +242,13 @@ impl Rounds {
     #[must_use]
     pub fn covering(&self, target: &TargetId, every: Duration) -> Option<Duration> {
         let scopes = [Scope::group_of(target), Scope::subscription_of(target)];
-        let paces = scopes.iter().filter_map(|scope| Some(self.rounds.get(scope)?.every));
+        let paces = scopes.iter().filter_map(|scope| Some(self.calendar.get(scope)?.every));
         paces.filter(|pace| *pace <= every).min()
     }
 
     /// The next list that is due, if its subscription has none under way.
     pub fn begin(&mut self, now: Moment) -> Option<Scope> {
-        let due = self.rounds.iter().filter(|(scope, round)| round.due <= now && !self.is_busy(scope));
+        let due = self.calendar.iter().filter(|(scope, round)| round.due <= now && !self.is_busy(scope));
         let (scope, _) = due.min_by_key(|(_, round)| round.due)?;
         let scope = scope.clone();
         self.busy.insert(scope.subscription.clone());
@@ -270,7 +270,7 @@ impl Rounds {
         if let Some(known) = known {
             self.known.insert(scope.clone(), (known, now));
         }
-        let Some(round) = self.rounds.get_mut(scope) else { return };
+        let Some(round) = self.calendar.get_mut(scope) else { return };
         match ended {
             Ended::Whole { .. } => {
                 // The first sweeps were all begun at the start: the second are spread over half an interval.
@@ -290,7 +290,7 @@ impl Rounds {
     /// When the next list is due; none while each that is due waits for one of its subscription.
     #[must_use]
     pub fn next_due(&self) -> Option<Moment> {
-        self.rounds.iter().filter(|(scope, _)| !self.is_busy(scope)).map(|(_, round)| round.due).min()
+        self.calendar.iter().filter(|(scope, _)| !self.is_busy(scope)).map(|(_, round)| round.due).min()
     }
 }
 

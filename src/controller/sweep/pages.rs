@@ -90,10 +90,10 @@ fn broken(scope: &Scope, pages: usize, error: &ArmError) -> Ended {
     let error = chain(error);
     match ended {
         Ended::Barred => {
-            tracing::warn!(list = %scope, pages, error, "the list cannot be had; what is in it is read one by one")
+            tracing::warn!(list = %scope, pages, error, "the list cannot be had; what is in it is read one by one");
         }
         Ended::Broken | Ended::Whole { .. } => {
-            tracing::info!(list = %scope, pages, error, "the sweep broke off; it is tried again")
+            tracing::info!(list = %scope, pages, error, "the sweep broke off; it is tried again");
         }
     }
     ended

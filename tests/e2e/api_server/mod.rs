@@ -3,6 +3,7 @@
 mod lists;
 mod records;
 mod statuses;
+mod streams;
 mod unreachable;
 
 use std::time::{Duration, Instant};
@@ -22,8 +23,19 @@ struct Troubled<'a> {
 }
 
 impl<'a> Troubled<'a> {
+    /// Behind a server that gives its lists by the page.
     async fn start(own: &'a Own) -> Result<Self> {
+        Self::behind(ApiProxy::open(own.client.clone(), own.control_plane()?.directory()).await?, own).await
+    }
+
+    /// Behind one that streams them.
+    async fn start_streaming(own: &'a Own) -> Result<Self> {
         let api = ApiProxy::open(own.client.clone(), own.control_plane()?.directory()).await?;
+        api.stream_lists();
+        Self::behind(api, own).await
+    }
+
+    async fn behind(api: ApiProxy, own: &'a Own) -> Result<Self> {
         let controller = own.start_by(&api.kubeconfig, &[])?;
         let stage = own.stage()?;
         let web = stage.vm("web").with_identity("legacy").create();

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use axum::body::Body;
 use axum::http::{Request, Response, StatusCode, Uri, header};
+use futures::StreamExt as _;
 use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
@@ -19,7 +20,7 @@ use tokio::task::{JoinHandle, JoinSet};
 /// How long a small page takes.
 const PAGE: Duration = Duration::from_millis(250);
 
-/// A request that came this way. `GET` is split as Kubernetes does: `get`, `list`, `watch`.
+/// A request that came this way. `GET` is split: `get`, `list`, `stream` (a watch that begins with a list), `watch`.
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub at: Instant,
@@ -34,6 +35,7 @@ impl Asked {
         let query = uri.query().unwrap_or_default();
         let collection = uri.path().ends_with("identityassignments") || uri.path().ends_with("identitytargets");
         let verb = match request.method().as_str() {
+            "GET" if query.contains("sendInitialEvents=true") => "stream",
             "GET" if query.contains("watch=true") => "watch",
             "GET" if collection => "list",
             "GET" => "get",
@@ -86,6 +88,8 @@ pub enum Trouble {
     WatchError(u16),
     /// A watch that begins well and ends at once.
     WatchEnds,
+    /// A watch that ends after so many events.
+    EndsAfter(usize),
 }
 
 struct Rule {
@@ -122,6 +126,8 @@ struct State {
     rules: Vec<Rule>,
     numbers: u64,
     journal: Vec<Asked>,
+    /// Watches may begin with a list; else this is a server from before they could.
+    streams_lists: bool,
 }
 
 /// Plain HTTP on loopback; the administrator's rights for whoever comes.
@@ -156,6 +162,11 @@ impl ApiProxy {
         let way = Way { client, state: Arc::default() };
         let server = Mutex::new(Some(tokio::spawn(serve(listener, way.clone()))));
         Ok(Self { kubeconfig, address, way, server })
+    }
+
+    /// From now on as a server of today: lists come as the beginning of a watch.
+    pub fn stream_lists(&self) {
+        self.way.state().streams_lists = true;
     }
 
     /// One trouble for the next request that is so; a number to end it by.
@@ -265,7 +276,9 @@ impl Way {
 
     fn strike(&self, asked: Asked) -> Option<Trouble> {
         let mut state = self.state();
+        let unknown = asked.verb == "stream" && !state.streams_lists;
         let struck = state.rules.iter_mut().find_map(|rule| rule.strike(&asked));
+        let struck = struck.or_else(|| unknown.then_some(Trouble::Refused(422, "Invalid")));
         state.journal.push(asked);
         struck
     }
@@ -295,6 +308,7 @@ impl Way {
                 let event = json!({"type": "ERROR", "object": status(code, "Expired")});
                 Ok(as_json(StatusCode::OK, format!("{event}\n")))
             }
+            Some(Trouble::EndsAfter(events)) => first_events(self.take(request).await?, events).await,
             Some(Trouble::WatchEnds) => Ok(as_json(StatusCode::OK, String::new())),
         }
     }
@@ -340,6 +354,17 @@ async fn truncated(answer: Response<Body>) -> io::Result<Response<Body>> {
     let whole = axum::body::to_bytes(body, usize::MAX).await.map_err(io::Error::other)?;
     let half = whole.slice(..whole.len() / 2);
     Ok(Response::from_parts(parts, Body::from(half)))
+}
+
+async fn first_events(answer: Response<Body>, events: usize) -> io::Result<Response<Body>> {
+    let (parts, body) = answer.into_parts();
+    let (mut stream, mut text) = (body.into_data_stream(), Vec::new());
+    while text.iter().filter(|byte| **byte == b'\n').count() < events {
+        let Some(chunk) = stream.next().await else { break };
+        text.extend_from_slice(&chunk.map_err(io::Error::other)?);
+    }
+    let lines: Vec<&[u8]> = text.split_inclusive(|byte| *byte == b'\n').take(events).collect();
+    Ok(Response::from_parts(parts, Body::from(lines.concat())))
 }
 
 /// The same list in pages of ours.
