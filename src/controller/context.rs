@@ -4,7 +4,7 @@ use super::identities::Answers;
 use super::index::Index;
 use super::kubernetes::Kubernetes;
 use super::memory::TargetMemory;
-use super::queue::{Queue, TargetKey};
+use super::queue::{Gate, Queue, TargetKey};
 use crate::arm::{Arm, PATCH_LEAVES_WITHIN, Precondition};
 use crate::clock::Clock;
 use crate::lease::Lead;
@@ -48,6 +48,8 @@ pub struct Context {
     pub kubernetes: Kubernetes,
     pub index: Arc<Index>,
     pub queue: Arc<Queue>,
+    /// When the budget of a subscription lets a visit begin.
+    pub gate: Gate,
     pub brake: Arc<Brake>,
     pub metrics: Arc<Metrics>,
     pub choices: Choices,
@@ -74,6 +76,8 @@ pub struct Parts {
     pub kubernetes: Kubernetes,
     pub index: Arc<Index>,
     pub queue: Arc<Queue>,
+    /// When the budget of a subscription lets a visit begin.
+    pub gate: Gate,
     pub brake: Arc<Brake>,
     pub metrics: Arc<Metrics>,
     pub choices: Choices,
@@ -94,6 +98,7 @@ impl Context {
             kubernetes: parts.kubernetes.under(lead.clone()),
             index: parts.index.clone(),
             queue: parts.queue.clone(),
+            gate: parts.gate.clone(),
             brake: parts.brake.clone(),
             metrics: parts.metrics.clone(),
             choices: parts.choices.clone(),

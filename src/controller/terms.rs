@@ -53,8 +53,8 @@ async fn term(parts: &Parts, lead: &Lead, elector: Option<&mut Elector>) {
     tracing::info!(writer = context.writer, "this process leads; visits begin");
     parts.metrics.leads(true);
     parts.queue.forget();
-    for (target, urgency) in parts.index.all() {
-        parts.queue.push(target, urgency);
+    for (target, (urgency, namespace)) in parts.index.all() {
+        parts.queue.push(target, urgency, namespace.as_deref());
     }
     let stop = context.stop.clone();
     let visits = visits(context);
@@ -92,15 +92,16 @@ async fn told_long_ago(parts: &Parts) {
     tokio::time::sleep(WIND_DOWN).await;
 }
 
-async fn visit(context: Arc<Context>, target: TargetKey, slot: Option<OwnedSemaphorePermit>) {
-    let next = reconcile(&context, target.clone(), slot).await;
+async fn visit(context: Arc<Context>, target: TargetKey, urgency: Urgency, slot: Option<OwnedSemaphorePermit>) {
+    let next = reconcile(&context, target.clone(), urgency, slot).await;
     context.queue.done(&target, next);
 }
 
 /// A slot first, then the most urgent target of that moment: who comes late and is urgent overtakes.
-async fn next_visit(context: &Context) -> (TargetKey, Option<OwnedSemaphorePermit>) {
+async fn next_visit(context: &Context) -> (TargetKey, Urgency, Option<OwnedSemaphorePermit>) {
     let slot = context.slots.clone().acquire_owned().await.ok();
-    (context.queue.next().await, slot)
+    let (target, urgency) = context.queue.next(&context.gate).await;
+    (target, urgency, slot)
 }
 
 /// Visits targets as they fall due, until the term ends.
@@ -110,8 +111,8 @@ async fn visits(context: Arc<Context>) {
     loop {
         tokio::select! {
             () = context.stop.cancelled() => break,
-            (target, slot) = next_visit(&context) => {
-                let visit = visit(context.clone(), target.clone(), slot);
+            (target, urgency, slot) = next_visit(&context) => {
+                let visit = visit(context.clone(), target.clone(), urgency, slot);
                 targets.insert(under_way.spawn(visit).id(), target);
             }
             Some(ended) = under_way.join_next_with_id() => {
