@@ -23,6 +23,11 @@ impl Clock {
         self.0 + moment.0
     }
 
+    /// When that is, by this clock.
+    pub fn moment(self, instant: Instant) -> Moment {
+        Moment(instant.saturating_duration_since(self.0))
+    }
+
     /// The time of day, for people.
     #[expect(clippy::unused_self, reason = "whoever has no clock is told the time by nobody")]
     pub fn wall(self) -> Wall {

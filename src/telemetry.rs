@@ -2,6 +2,7 @@
 use crate::arm::{Exchange, Observer};
 use crate::controller::VisitError;
 use anyhow::Context as _;
+use lanyard_domain::order::Depths;
 use lanyard_domain::sweep::Ended;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -13,6 +14,7 @@ use std::fs::OpenOptions;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 use tracing::Subscriber;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
@@ -107,6 +109,8 @@ pub struct Metrics {
     contested: Counter,
     due: Gauge,
     under_way: Gauge,
+    depth: Family<Labels, Gauge>,
+    oldest: Family<Labels, Gauge<f64, AtomicU64>>,
     leader: Gauge,
     unverified: Gauge,
 }
@@ -147,6 +151,14 @@ impl Default for Metrics {
             contested.clone(),
         );
         registry.register("targets_due", "Targets that wait for a visit", due.clone());
+        let (depth, oldest) = (Family::default(), Family::default());
+        registry.register("queue_depth", "Targets that wait for a visit, by who waits for it", Family::clone(&depth));
+        registry.register_with_unit(
+            "queue_oldest",
+            "How long the first of them has been waiting",
+            Unit::Seconds,
+            Family::clone(&oldest),
+        );
         registry.register("targets_under_way", "Targets that are being visited", under_way.clone());
         registry.register(
             "targets_unverified",
@@ -166,6 +178,8 @@ impl Default for Metrics {
             contested,
             due,
             under_way,
+            depth,
+            oldest,
             leader,
             unverified,
         }
@@ -216,9 +230,15 @@ impl Metrics {
     ///
     /// # Errors
     /// None in practice: text is written to memory.
-    pub fn scrape(&self, (due, under_way): (usize, usize)) -> Result<String, std::fmt::Error> {
-        self.due.set(i64::try_from(due).unwrap_or(i64::MAX));
-        self.under_way.set(i64::try_from(under_way).unwrap_or(i64::MAX));
+    pub fn scrape(&self, queue: &Depths) -> Result<String, std::fmt::Error> {
+        let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        self.due.set(count(queue.due.values().map(|class| class.due).sum()));
+        self.under_way.set(count(queue.under_way));
+        for (urgency, class) in &queue.due {
+            let labels = vec![("class", format!("{urgency:?}"))];
+            self.depth.get_or_create(&labels).set(count(class.due));
+            self.oldest.get_or_create(&labels).set(class.oldest.as_secs_f64());
+        }
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)

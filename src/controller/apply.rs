@@ -188,6 +188,7 @@ pub fn planned(patch: &Patch, changes: Option<&DefaultChange>) -> PlannedChange 
 /// Polls until the operation ends. The slot is given back meanwhile: a slow operation delays no other target.
 async fn follow(context: &Context, visit: &mut Visit, operation: &Operation) -> Result<Progress, VisitError> {
     visit.slot = None;
+    context.queue.parked(&visit.target);
     let begun = Instant::now();
     let mut wait = clamped(operation.first_pause().unwrap_or(POLL_FIRST));
     let mut failed = 0;
@@ -221,6 +222,7 @@ async fn follow(context: &Context, visit: &mut Visit, operation: &Operation) -> 
             }
         }
     };
+    context.queue.resumed(&visit.target);
     visit.slot = context.slots.clone().acquire_owned().await.ok();
     Ok(end)
 }

@@ -5,7 +5,7 @@ use super::identities::Answers;
 use super::index::Index;
 use super::kubernetes::Kubernetes;
 use super::memory::TargetMemory;
-use super::queue::{Queue, TargetKey};
+use super::queue::{Gate, Queue, TargetKey};
 use crate::arm::{Arm, PATCH_LEAVES_WITHIN, Precondition};
 use crate::clock::Clock;
 use crate::lease::Lead;
@@ -50,6 +50,8 @@ pub struct Context {
     pub kubernetes: Kubernetes,
     pub index: Arc<Index>,
     pub queue: Arc<Queue>,
+    /// When the budget of a subscription lets a visit begin.
+    pub gate: Gate,
     pub brake: Arc<Brake>,
     /// Machines that lists look after.
     pub fleet: Fleet,
@@ -78,6 +80,8 @@ pub struct Parts {
     pub kubernetes: Kubernetes,
     pub index: Arc<Index>,
     pub queue: Arc<Queue>,
+    /// When the budget of a subscription lets a visit begin.
+    pub gate: Gate,
     pub brake: Arc<Brake>,
     pub metrics: Arc<Metrics>,
     pub choices: Choices,
@@ -98,6 +102,7 @@ impl Context {
             kubernetes: parts.kubernetes.under(lead.clone()),
             index: parts.index.clone(),
             queue: parts.queue.clone(),
+            gate: parts.gate.clone(),
             brake: parts.brake.clone(),
             fleet: Fleet::default(),
             metrics: parts.metrics.clone(),

@@ -1,6 +1,6 @@
 //! What a visit would find if the machine were as a list shows it. Asks nobody, writes nothing.
 use super::context::Context;
-use super::queue::TargetKey;
+use super::queue::{TargetKey, Urgency};
 use super::reconcile::bounds;
 use super::seen::{self, Before};
 use super::visit::Visit;
@@ -26,7 +26,7 @@ pub fn look_at(context: &Context, target: &TargetKey, listed: Live, requested: M
     if memory.protocol.last_write_ended.is_some_and(|ended| requested < ended) {
         return Sight::Nothing;
     }
-    let mut visit = Visit::new(target.clone(), context.now(), memory);
+    let mut visit = Visit::new(target.clone(), Urgency::Drift, context.now(), memory);
     if gather::load(context, &mut visit).is_err() {
         return Sight::Look;
     }

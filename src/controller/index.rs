@@ -265,13 +265,16 @@ impl Index {
     }
 
     /// Every target that somebody declares something about, or that has a record, and how urgent it is for a process
-    /// that begins to work: people wait for what nobody has acted on yet, and for what was cut off.
-    pub fn all(&self) -> BTreeMap<TargetKey, Urgency> {
+    /// that begins to work: people wait for what nobody has acted on yet, and for what was cut off. With the namespace
+    /// that waits.
+    pub fn all(&self) -> BTreeMap<TargetKey, (Urgency, Option<String>)> {
         let inner = self.inner();
         let targets: BTreeSet<_> = inner.assignments.by_target.keys().chain(inner.targets.by_target.keys()).collect();
         let urgency = |target: &TargetKey| {
-            let waits_for = inner.assignments.of(target).filter_map(waits_for).min();
-            waits_for.unwrap_or(if inner.intents.contains_key(target) { Urgency::Retry } else { Urgency::Drift })
+            let who_waits = |entry| Some((waits_for(entry)?, metadata(entry).namespace.clone()));
+            let waits_for = inner.assignments.of(target).filter_map(who_waits).min();
+            let nobody = if inner.intents.contains_key(target) { Urgency::Retry } else { Urgency::Drift };
+            waits_for.unwrap_or((nobody, None))
         };
         targets.into_iter().map(|target| (target.clone(), urgency(target))).collect()
     }

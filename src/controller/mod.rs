@@ -34,4 +34,5 @@ pub use brake::{Brake, Rate};
 pub use context::{Choices, Parts};
 pub use error::VisitError;
 pub use kubernetes::Kubernetes;
+pub use queue::{Queue, open};
 pub use supervise::run;

@@ -36,9 +36,14 @@ pub type Next = Option<(Instant, Urgency)>;
 
 /// Visits a target.
 #[tracing::instrument(skip_all, fields(machine = %target))]
-pub async fn reconcile(context: &Context, target: TargetKey, slot: Option<OwnedSemaphorePermit>) -> Next {
+pub async fn reconcile(
+    context: &Context,
+    target: TargetKey,
+    urgency: Urgency,
+    slot: Option<OwnedSemaphorePermit>,
+) -> Next {
     let memory = context.recall(&target);
-    let mut visit = Visit::new(target.clone(), context.now(), memory);
+    let mut visit = Visit::new(target.clone(), urgency, context.now(), memory);
     visit.slot = slot;
     let end = steps(context, &mut visit).await;
     let next = report::report(context, &mut visit, &end).await;

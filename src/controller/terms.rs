@@ -81,9 +81,9 @@ async fn term(parts: &Parts, lead: &Lead, elector: Option<&mut Elector>) {
 fn begin(context: &Context) {
     let now = context.now();
     let (at_rest, pressing): (Vec<_>, Vec<_>) =
-        context.index.all().into_iter().partition(|(_, urgency)| *urgency == Urgency::Drift);
-    for (target, urgency) in pressing {
-        context.queue.push(target, urgency);
+        context.index.all().into_iter().partition(|(_, (urgency, _))| *urgency == Urgency::Drift);
+    for (target, (urgency, namespace)) in pressing {
+        context.queue.push(target, urgency, namespace.as_deref());
     }
     let member = |target: &TargetKey| {
         let every = every(&context.index.of(target).read);
@@ -93,10 +93,10 @@ fn begin(context: &Context) {
         context.fleet.put(target, member(target), now);
     }
     context.fleet.decide(now);
-    for (target, urgency) in at_rest {
+    for (target, (urgency, _)) in at_rest {
         match context.fleet.put(&target, member(&target), now) {
-            Some(pace) => context.queue.later(target, Instant::now() + first_look(pace), urgency),
-            None => context.queue.push(target, urgency),
+            Some(pace) => context.queue.later(&target, Instant::now() + first_look(pace), urgency),
+            None => context.queue.push(target, urgency, None),
         }
     }
 }
@@ -117,15 +117,16 @@ async fn told_long_ago(parts: &Parts) {
     tokio::time::sleep(WIND_DOWN).await;
 }
 
-async fn visit(context: Arc<Context>, target: TargetKey, slot: Option<OwnedSemaphorePermit>) {
-    let next = reconcile(&context, target.clone(), slot).await;
+async fn visit(context: Arc<Context>, target: TargetKey, urgency: Urgency, slot: Option<OwnedSemaphorePermit>) {
+    let next = reconcile(&context, target.clone(), urgency, slot).await;
     context.queue.done(&target, next);
 }
 
 /// A slot first, then the most urgent target of that moment: who comes late and is urgent overtakes.
-async fn next_visit(context: &Context) -> (TargetKey, Option<OwnedSemaphorePermit>) {
+async fn next_visit(context: &Context) -> (TargetKey, Urgency, Option<OwnedSemaphorePermit>) {
     let slot = context.slots.clone().acquire_owned().await.ok();
-    (context.queue.next().await, slot)
+    let (target, urgency) = context.queue.next(&context.gate).await;
+    (target, urgency, slot)
 }
 
 /// Visits targets as they fall due, until the term ends.
@@ -135,8 +136,8 @@ async fn visits(context: Arc<Context>) {
     loop {
         tokio::select! {
             () = context.stop.cancelled() => break,
-            (target, slot) = next_visit(&context) => {
-                let visit = visit(context.clone(), target.clone(), slot);
+            (target, urgency, slot) = next_visit(&context) => {
+                let visit = visit(context.clone(), target.clone(), urgency, slot);
                 targets.insert(under_way.spawn(visit).id(), target);
             }
             Some(ended) = under_way.join_next_with_id() => {

@@ -1,6 +1,6 @@
 //! One visit to one target: what it has learned so far.
 use super::memory::{Asked, TargetMemory};
-use super::queue::TargetKey;
+use super::queue::{TargetKey, Urgency};
 use super::seen::Before;
 use crate::api::raw::{Readable, Unread};
 use crate::api::target::LastWrite;
@@ -28,6 +28,8 @@ pub struct Done {
 /// What a visit has learned and done.
 pub struct Visit {
     pub target: TargetKey,
+    /// Who waits for it.
+    pub urgency: Urgency,
     pub began: Moment,
     pub read: Vec<Arc<Readable>>,
     pub unread: Vec<Arc<Unread>>,
@@ -66,10 +68,11 @@ pub struct Visit {
 }
 
 impl Visit {
-    pub fn new(target: TargetKey, began: Moment, memory: TargetMemory) -> Self {
+    pub fn new(target: TargetKey, urgency: Urgency, began: Moment, memory: TargetMemory) -> Self {
         Self {
             record: Record::empty(target.as_ref().clone()),
             target,
+            urgency,
             began,
             read: Vec::new(),
             unread: Vec::new(),

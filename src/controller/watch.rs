@@ -118,18 +118,19 @@ fn assignment_event(parts: &Parts, event: Event<DynamicObject>) {
         Event::InitApply(object) => parts.index.list_assignment(&object),
         Event::InitDone => {
             for target in parts.index.end_assignments() {
-                parts.queue.push(target, Urgency::Change);
+                parts.queue.push(target, Urgency::Change, None);
             }
         }
-        Event::Apply(object) => enqueue(parts, parts.index.apply_assignment(&object)),
-        Event::Delete(object) => enqueue(parts, parts.index.delete_assignment(&object)),
+        Event::Apply(object) => enqueue(parts, parts.index.apply_assignment(&object), &object),
+        Event::Delete(object) => enqueue(parts, parts.index.delete_assignment(&object), &object),
     }
 }
 
-fn enqueue(parts: &Parts, change: Change) {
+fn enqueue(parts: &Parts, change: Change, object: &DynamicObject) {
+    let namespace = object.metadata.namespace.as_deref();
     match change {
-        Change::Wishes(target) => parts.queue.push(target, Urgency::Change),
-        Change::Deletion(target) => parts.queue.push(target, Urgency::Deletion),
+        Change::Wishes(target) => parts.queue.push(target, Urgency::Change, namespace),
+        Change::Deletion(target) => parts.queue.push(target, Urgency::Deletion, namespace),
         Change::Nothing => {}
         Change::Illegible(object) => {
             tracing::error!(
@@ -155,19 +156,19 @@ fn target_event(parts: &Parts, event: Event<DynamicObject>) {
         }
         Event::InitDone => {
             for target in parts.index.end_targets() {
-                parts.queue.push(target, Urgency::Change);
+                parts.queue.push(target, Urgency::Change, None);
             }
         }
         Event::Apply(object) => {
             let target = understood(object).and_then(|object| parts.index.apply_target(object));
             if let Some(target) = target {
-                parts.queue.push(target, Urgency::Change);
+                parts.queue.push(target, Urgency::Change, None);
             }
         }
         Event::Delete(object) => {
             let target = understood(object).and_then(|object| parts.index.delete_target(&object));
             if let Some(target) = target {
-                parts.queue.push(target, Urgency::Change);
+                parts.queue.push(target, Urgency::Change, None);
             }
         }
     }

@@ -28,6 +28,7 @@ pub mod intend;
 pub mod judge;
 pub mod lease;
 pub mod live;
+pub mod order;
 pub mod pace;
 pub mod patch;
 pub mod plan;

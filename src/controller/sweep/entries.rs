@@ -43,7 +43,7 @@ fn machine(context: &Context, target: &TargetKey, live: Live, requested: Moment)
         None => {}
         Some(Member::Awaited { .. }) => {
             context.metrics.glanced("appeared");
-            context.queue.push(target.clone(), Urgency::Waiting);
+            context.queue.push(target.clone(), Urgency::Waiting, None);
         }
         Some(Member::AtRest { every, visit_by, .. }) => match look_at(context, target, live, requested) {
             Sight::AtRest => {
@@ -56,7 +56,7 @@ fn machine(context: &Context, target: &TargetKey, live: Live, requested: Moment)
             Sight::Nothing => context.metrics.glanced("nothing told"),
             Sight::Look => {
                 context.metrics.glanced("look");
-                context.queue.push(target.clone(), Urgency::Drift);
+                context.queue.push(target.clone(), Urgency::Drift, None);
             }
         },
     }

@@ -1,0 +1,154 @@
+//! What is due in one class of urgency: by subscription, and there by namespace.
+use super::Target;
+use super::fair::{Content, Fair, Name};
+use crate::Moment;
+use std::collections::{BTreeMap, BTreeSet};
+
+#[derive(Debug, Default)]
+pub(super) struct Class {
+    subscriptions: Fair<OfSubscription>,
+    /// Subscriptions that nothing may be asked of until then.
+    shut: BTreeSet<(Moment, Name)>,
+    count: usize,
+}
+
+#[derive(Debug, Default)]
+struct OfSubscription {
+    namespaces: Fair<OfNamespace>,
+    count: usize,
+    shut: Option<Moment>,
+    /// As many visits of it are busy as may be.
+    full: bool,
+}
+
+/// First come, first served.
+type OfNamespace = BTreeMap<u64, Target>;
+
+impl Content for OfNamespace {
+    fn is_empty(&self) -> bool {
+        self.is_empty()
+    }
+}
+
+impl Content for OfSubscription {
+    fn is_empty(&self) -> bool {
+        self.count == 0 && self.shut.is_none()
+    }
+}
+
+impl OfSubscription {
+    fn waits(&self) -> bool {
+        self.count > 0 && !self.full && self.shut.is_none()
+    }
+
+    fn add(&mut self, namespace: &str, arrival: u64, target: Target) -> Name {
+        let (namespace, queue) = self.namespaces.enter(namespace);
+        queue.insert(arrival, target);
+        self.namespaces.set_waiting(&namespace, true);
+        self.count += 1;
+        namespace
+    }
+
+    fn remove(&mut self, namespace: &Name, arrival: u64) -> bool {
+        let Some(queue) = self.namespaces.get_mut(namespace) else { return false };
+        let removed = queue.remove(&arrival).is_some();
+        let waits = !queue.is_empty();
+        self.namespaces.set_waiting(namespace, waits);
+        self.count -= usize::from(removed);
+        removed
+    }
+
+    fn take(&mut self) -> Option<Target> {
+        let namespace = self.namespaces.first()?.clone();
+        let queue = self.namespaces.get_mut(&namespace)?;
+        let (_, target) = queue.pop_first()?;
+        let waits = !queue.is_empty();
+        self.namespaces.serve(&namespace);
+        self.namespaces.set_waiting(&namespace, waits);
+        self.count -= 1;
+        Some(target)
+    }
+
+    fn oldest(&self) -> Option<(u64, &Target)> {
+        let firsts = self.namespaces.contents().filter_map(BTreeMap::first_key_value);
+        firsts.map(|(arrival, target)| (*arrival, target)).min_by_key(|(arrival, _)| *arrival)
+    }
+}
+
+impl Class {
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    /// Adds a target; returns the namespace's name as all share it.
+    pub fn add(&mut self, namespace: &str, arrival: u64, target: Target, full: bool) -> Name {
+        let (subscription, of) = self.subscriptions.enter(target.clone().subscription());
+        let namespace = of.add(namespace, arrival, target);
+        of.full = full;
+        self.count += 1;
+        self.settle(&subscription);
+        namespace
+    }
+
+    pub fn remove(&mut self, target: &Target, namespace: &Name, arrival: u64) {
+        let (subscription, of) = self.subscriptions.enter(target.subscription());
+        self.count -= usize::from(of.remove(namespace, arrival));
+        self.settle(&subscription);
+    }
+
+    /// The subscription whose turn it is.
+    pub fn first(&self) -> Option<&Name> {
+        self.subscriptions.first()
+    }
+
+    /// The next target of that subscription, whose turn it is.
+    pub fn take(&mut self, subscription: &Name) -> Option<Target> {
+        let target = self.subscriptions.get_mut(subscription)?.take();
+        self.count -= usize::from(target.is_some());
+        self.subscriptions.serve(subscription);
+        self.settle(subscription);
+        target
+    }
+
+    /// Passes a subscription over until then.
+    pub fn shut(&mut self, subscription: &Name, until: Moment) {
+        let Some(of) = self.subscriptions.get_mut(subscription) else { return };
+        of.shut = Some(until);
+        self.shut.insert((until, subscription.clone()));
+        self.settle(subscription);
+    }
+
+    /// Those whose time has come wait for their turn again.
+    pub fn reopen(&mut self, now: Moment) {
+        while self.shut.first().is_some_and(|(until, _)| *until <= now) {
+            let Some((_, subscription)) = self.shut.pop_first() else { return };
+            if let Some(of) = self.subscriptions.get_mut(&subscription) {
+                of.shut = None;
+            }
+            self.settle(&subscription);
+        }
+    }
+
+    /// When the first of those that are passed over is asked again.
+    pub fn opens(&self) -> Option<Moment> {
+        self.shut.first().map(|(until, _)| *until)
+    }
+
+    pub fn set_full(&mut self, subscription: &Name, full: bool) {
+        if let Some(of) = self.subscriptions.get_mut(subscription) {
+            of.full = full;
+            self.settle(subscription);
+        }
+    }
+
+    /// Who has been waiting for longest.
+    pub fn oldest(&self) -> Option<&Target> {
+        let oldest = self.subscriptions.contents().filter_map(OfSubscription::oldest);
+        oldest.min_by_key(|(arrival, _)| *arrival).map(|(_, target)| target)
+    }
+
+    fn settle(&mut self, subscription: &Name) {
+        let waits = self.subscriptions.get_mut(subscription).is_some_and(|of| of.waits());
+        self.subscriptions.set_waiting(subscription, waits);
+    }
+}

@@ -1,0 +1,117 @@
+//! Start-time fair queueing among flows whose every turn costs the same.
+//!
+//! Each flow has a start: the virtual time of its next turn. Whoever starts first is served; that moves virtual time
+//! there and the flow's own start on by one. A flow that had nothing begins at the present virtual time, so it waits
+//! for one turn of each other flow at most, however much those have piled up, and saves up nothing while it is away.
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+pub(super) type Name = Arc<str>;
+
+/// What a flow holds.
+pub(super) trait Content: Default {
+    fn is_empty(&self) -> bool;
+}
+
+#[derive(Debug)]
+pub(super) struct Fair<T> {
+    /// The start of what was served last.
+    time: u64,
+    turns: u64,
+    flows: HashMap<Name, Flow<T>>,
+    /// Start, then the order in which flows began to wait: ties go round.
+    waiting: BTreeSet<(u64, u64, Name)>,
+    /// Without content, but with a start that lies ahead: remembered, or who comes back at once would jump the queue.
+    ahead: BTreeSet<(u64, Name)>,
+}
+
+#[derive(Debug)]
+struct Flow<T> {
+    start: u64,
+    /// While it waits for its turn.
+    turn: Option<u64>,
+    content: T,
+}
+
+impl<T> Default for Fair<T> {
+    fn default() -> Self {
+        Self { time: 0, turns: 0, flows: HashMap::new(), waiting: BTreeSet::new(), ahead: BTreeSet::new() }
+    }
+}
+
+impl<T: Content> Fair<T> {
+    pub fn contents(&self) -> impl Iterator<Item = &T> {
+        self.flows.values().map(|flow| &flow.content)
+    }
+
+    pub fn get_mut(&mut self, name: &str) -> Option<&mut T> {
+        self.flows.get_mut(name).map(|flow| &mut flow.content)
+    }
+
+    /// The flow of that name, made if there is none, and the name as all share it.
+    pub fn enter(&mut self, name: &str) -> (Name, &mut T) {
+        let known = self.flows.get_key_value(name).map(|(name, _)| name.clone());
+        let name = known.unwrap_or_else(|| Name::from(name));
+        let start = self.time;
+        let flow = self.flows.entry(name.clone()).or_insert_with(|| Flow { start, turn: None, content: T::default() });
+        (name, &mut flow.content)
+    }
+
+    /// Whose turn it is.
+    pub fn first(&self) -> Option<&Name> {
+        self.waiting.first().map(|(_, _, name)| name)
+    }
+
+    /// It waits for its turn from now on, or does so no more.
+    pub fn set_waiting(&mut self, name: &Name, waits: bool) {
+        let Some(flow) = self.flows.get_mut(name) else { return };
+        match (flow.turn, waits) {
+            (None, true) => {
+                self.ahead.remove(&(flow.start, name.clone()));
+                flow.start = flow.start.max(self.time);
+                self.turns += 1;
+                flow.turn = Some(self.turns);
+                self.waiting.insert((flow.start, self.turns, name.clone()));
+            }
+            (Some(turn), false) => {
+                flow.turn = None;
+                self.waiting.remove(&(flow.start, turn, name.clone()));
+                self.put_away(name);
+            }
+            (None, false) => self.put_away(name),
+            (Some(_), true) => {}
+        }
+    }
+
+    /// It has its turn, and waits no more until it is told to.
+    pub fn serve(&mut self, name: &Name) {
+        let Some(flow) = self.flows.get_mut(name) else { return };
+        if let Some(turn) = flow.turn.take() {
+            self.waiting.remove(&(flow.start, turn, name.clone()));
+        }
+        self.time = self.time.max(flow.start);
+        flow.start = self.time + 1;
+        self.catch_up();
+    }
+
+    /// Without content it is forgotten, as soon as time has caught up with it.
+    fn put_away(&mut self, name: &Name) {
+        if let Some(flow) = self.flows.get(name).filter(|flow| flow.content.is_empty()) {
+            self.ahead.insert((flow.start, name.clone()));
+        }
+        if let (true, Some((last, _))) = (self.waiting.is_empty(), self.ahead.last()) {
+            // Nobody waits, so nobody is overtaken: all begin anew.
+            self.time = self.time.max(*last);
+        }
+        self.catch_up();
+    }
+
+    fn catch_up(&mut self) {
+        while let Some((_, name)) = self.ahead.first().filter(|(start, _)| *start <= self.time).cloned() {
+            self.ahead.pop_first();
+            if self.flows.get(&name).is_some_and(|flow| flow.turn.is_none() && flow.content.is_empty()) {
+                self.flows.remove(&name);
+            }
+        }
+    }
+}
