@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::id::Kind;
 use crate::settings::Throttling;
-use crate::wire::errors::Refusal;
+use crate::wire::errors::{Refusal, subscription_throttled};
 
 /// Size, and tokens a second.
 #[derive(Clone, Copy, Debug)]
@@ -44,7 +44,7 @@ impl Verb {
         }
     }
 
-    const fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::Read => "read",
             Self::Write => "write",
@@ -104,7 +104,7 @@ impl Throttle {
         let key = format!("{}|{subscription}|{principal}", verb.name());
         match self.take(key, verb.size(), scale, Instant::now()) {
             Ok(left) => Admission::of(verb.header(), left.to_string()),
-            Err(wait) => Admission::refused(subscription_throttled(verb, subscription, principal, wait)),
+            Err(wait) => Admission::refused(subscription_throttled(verb.name(), subscription, principal, Some(wait))),
         }
     }
 
@@ -181,16 +181,6 @@ impl Compute<'_> {
             ],
         }
     }
-}
-
-fn subscription_throttled(verb: Verb, subscription: &str, principal: &str, wait: u64) -> Refusal {
-    let name = verb.name();
-    Refusal::new(
-        429,
-        "SubscriptionRequestsThrottled",
-        format!("Number of '{name}' requests for subscription '{subscription}' actor '{principal}' exceeded. Please try again after '{wait}' seconds after additional tokens are available. Refer to https://aka.ms/arm-throttling for additional information."),
-    )
-    .header("Retry-After", wait.to_string())
 }
 
 fn resource_throttled(policy: &str, wait: u64) -> Refusal {

@@ -92,6 +92,7 @@ impl World {
         if machine.operation.as_deref() != Some(operation) {
             return;
         }
+        machine.remember();
         machine.operation = None;
         machine.model.provisioning = match outcome {
             Outcome::Succeeded => Provisioning::Succeeded,
@@ -121,7 +122,8 @@ impl World {
     /// Takes a machine away; its history stays. True: there was one.
     pub fn bury(&mut self, key: &str) -> bool {
         match self.machines.remove(key) {
-            Some(machine) => {
+            Some(mut machine) => {
+                machine.died = Some(Instant::now());
                 self.buried.push(machine);
                 true
             }
