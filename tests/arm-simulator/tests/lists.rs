@@ -3,7 +3,7 @@ mod support;
 
 use std::time::Duration;
 
-use arm_simulator::{Effect, Fault, Settings};
+use arm_simulator::{Effect, Fault, Fleet, Seeds, Settings};
 use serde_json::Value;
 use support::{Arm, Got, SUB};
 
@@ -123,21 +123,6 @@ async fn a_read_can_be_a_quarter_of_an_hour_old() {
 }
 
 #[tokio::test]
-async fn an_old_read_lies_between_two_changes() {
-    let arm = eleven().await;
-    let vm = arm.sim.find_machine(&format!("{}/vm-01", group_list())).expect("a machine");
-    vm.attach_as_stranger("b");
-    let began = std::time::Instant::now();
-    tokio::time::sleep(Duration::from_millis(400)).await;
-    vm.attach_as_stranger("c");
-    let millis = u64::try_from(began.elapsed().as_millis()).expect("a short time") - 100;
-    arm.sim.fault(Fault::new("GET", "/vm-01", Effect::OldRead { millis }));
-    let told = arm.get(&vm.id()).await;
-    let users = told.body["identity"]["userAssignedIdentities"].as_object().map(serde_json::Map::len);
-    assert_eq!((told.header("etag"), users), (Some("\"2\""), Some(2)), "a and b, and c not yet");
-}
-
-#[tokio::test]
 async fn the_link_to_the_next_page_can_lead_to_a_stranger() {
     let arm = eleven().await;
     let origin = arm.sim.endpoints().stranger_https.clone();
@@ -195,4 +180,37 @@ async fn a_subscription_can_hang_until_the_fault_is_cleared() {
     let (waited, ()) = tokio::join!(waiting, clear);
     assert!(waited.is_err_and(|error| !error.is_timeout()), "the connection is closed without an answer");
     assert_eq!(arm.get(&group_list()).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_fleet_is_sown_at_once_and_counted_as_it_is_read() {
+    let fleet = Fleet {
+        machines: 10_000,
+        subscriptions: 50,
+        groups: 4,
+        scale_set_every: 10,
+        identities: vec!["app".into()],
+        ..Fleet::default()
+    };
+    let arm = Arm::quick().await;
+    arm.sim.sow(Seeds { fleets: vec![fleet.clone()], ..Seeds::default() }).expect("sown");
+    let seen = || (arm.sim.sightings().machines, arm.sim.sightings().shown);
+    arm.sim.watch_for_sightings();
+    assert_eq!(seen(), (10_000, 0));
+    let first = arm.get(&fleet.machine(17)).await;
+    assert_eq!(first.body["identity"]["userAssignedIdentities"].as_object().map(serde_json::Map::len), Some(1));
+    assert_eq!(seen(), (10_000, 1));
+    let subscription = Fleet::subscription(17);
+    let vms = format!("/subscriptions/{subscription}/providers/Microsoft.Compute/virtualMachines");
+    let shown: usize = pages(&arm, &vms).await.iter().map(|page| names(page).len()).sum();
+    assert_eq!((shown, seen().1), (200, 200), "number 17 among them");
+    let sets = format!("/subscriptions/{}/providers/Microsoft.Compute/virtualMachineScaleSets", Fleet::subscription(0));
+    assert_eq!(names(&arm.get(&sets).await).len(), 200, "every tenth, so all of each fifth subscription");
+    let count = |what: &str| {
+        let of = arm.sim.tally().into_iter().filter(|count| count.sort.what == what && count.sort.status == Some(200));
+        of.map(|count| count.count).sum::<u64>()
+    };
+    assert_eq!((count("get machine"), count("list virtualMachines"), count("patch machine")), (1, 1, 0));
+    arm.sim.watch_for_sightings();
+    assert_eq!(seen(), (10_000, 0), "a new watch begins with none");
 }

@@ -167,3 +167,23 @@ pub fn rendered(machine: &Machine, model: &Model, view: View<'_>, blank: impl Fn
     out["properties"] = Value::Object(properties);
     out
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Kind;
+
+    #[test]
+    fn an_old_read_lies_between_two_changes() {
+        let id = ResourceId::new("s", "g", Kind::VirtualMachine, "web");
+        let mut machine = Machine::new(id, "westeurope");
+        let begun = Instant::now();
+        machine.advance();
+        let between = Instant::now();
+        machine.advance();
+        let etags = [begun, between, Instant::now()].map(|then| machine.model_at(then).etag);
+        assert_eq!(etags, [1, 2, 3]);
+        machine.born = Some(between);
+        assert_eq!([begun, between].map(|then| machine.existed_at(then)), [false, true]);
+    }
+}

@@ -1,4 +1,5 @@
 //! Everything the simulator knows, behind one lock; nothing here waits.
+pub mod fleet;
 pub mod foreign;
 pub mod history;
 pub mod identity_block;
@@ -9,6 +10,7 @@ pub mod machines;
 pub mod operations;
 pub mod restrictions;
 pub mod seed;
+pub mod sightings;
 pub mod truth;
 pub mod writes;
 

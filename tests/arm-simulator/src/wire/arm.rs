@@ -72,12 +72,12 @@ impl Ways {
 /// Handles a request of ARM, Entra ID or IMDS: `answer` is what makes the difference.
 pub async fn handle(shared: Arc<Shared>, call: Call, answer: impl Fn(&Shared, &Call, u64, &Ways) -> Answer) -> Reply {
     let began = Instant::now();
-    let (seq, struck) = {
+    let (seq, struck, in_brief) = {
         let mut world = shared.world();
-        (world.journal.number(), world.faults.strike(&call))
+        (world.journal.number(), world.faults.strike(&call), world.settings.journal_in_brief)
     };
     let names = struck.iter().map(|one| one.effect.name().to_owned()).collect();
-    let exchange = journal::opened(seq, &call, names);
+    let exchange = journal::opened(seq, &call, names, in_brief);
     let reply = if let Some(instead) = before(&shared, &call, &struck).await {
         instead
     } else {
@@ -85,7 +85,7 @@ pub async fn handle(shared: Arc<Shared>, call: Call, answer: impl Fn(&Shared, &C
         after(&shared, &call, &struck, plain).await
     };
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    shared.world().journal.record(journal::closed(exchange, &reply, micros));
+    shared.world().journal.record(journal::closed(exchange, &reply, micros, in_brief));
     reply
 }
 
@@ -256,6 +256,7 @@ pub fn arrive(shared: &Shared, number: u64) {
     };
     let (_, call) = world.parked.remove(place);
     let answer = world.answer(&call, number, &Ways::default());
-    let exchange = journal::opened(number, &call, vec!["arrived_late".to_owned()]);
-    world.journal.record(journal::closed(exchange, &Reply::Answer(answer), 0));
+    let in_brief = world.settings.journal_in_brief;
+    let exchange = journal::opened(number, &call, vec!["arrived_late".to_owned()], in_brief);
+    world.journal.record(journal::closed(exchange, &Reply::Answer(answer), 0, in_brief));
 }
