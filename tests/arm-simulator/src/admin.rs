@@ -44,6 +44,10 @@ fn told(shared: &Arc<Shared>, call: &Call) -> anyhow::Result<Option<Value>> {
     let told = match (call.method.as_str(), path) {
         ("GET", "/endpoints") => json!(shared.endpoints),
         ("GET", "/journal") => journal(&world, call),
+        ("GET", "/journal/latest") => json!({"seq": world.journal.latest()}),
+        ("GET", "/operations") => operations(&world, call)?,
+        ("GET", "/tally") => json!(world.journal.tally()),
+        ("GET", "/sightings") => json!(world.sightings()),
         ("GET", "/truth") => world.truth(&call.parameter("path").unwrap_or_default()),
         ("GET", "/settings") => json!(world.settings),
         ("GET", "/faults") => {
@@ -99,6 +103,10 @@ fn posted(world: &mut World, page: &str, call: &Call) -> Option<Told> {
             json!({"done": there})
         }),
         "/settings" => settings(world, call),
+        "/sightings" => {
+            world.watch += 1;
+            Ok(done())
+        }
         "/operations/finish" => {
             for id in world.operations.running() {
                 world.end_operation(&id);
@@ -139,8 +147,17 @@ fn settings(world: &mut World, call: &Call) -> Told {
 fn journal(world: &World, call: &Call) -> Value {
     let since = call.parameter("since").and_then(|since| since.parse().ok()).unwrap_or_default();
     let path = fold(&call.parameter("path").unwrap_or_default());
-    let wanted = |exchange: &&Exchange| fold(&exchange.path).contains(&path);
+    let method = call.parameter("method").unwrap_or_default();
+    let wanted = |exchange: &&Exchange| {
+        (method.is_empty() || exchange.method == method) && (path.is_empty() || fold(&exchange.path).contains(&path))
+    };
     world.journal.since(since).filter(wanted).map(|exchange| json!(exchange)).collect()
+}
+
+fn operations(world: &World, call: &Call) -> anyhow::Result<Value> {
+    let since = call.parameter("since").map(|since| since.parse()).transpose()?.unwrap_or_default();
+    let (running, longest) = world.operations.begun_since(since);
+    Ok(json!({"running": running, "longest_millis": longest.as_millis()}))
 }
 
 fn release(shared: &Shared) -> Value {

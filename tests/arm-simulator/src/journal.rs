@@ -2,9 +2,11 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::id::Kind;
+use crate::wire::routes::{Place, Route};
 use crate::wire::{Answer, Call, Listener, Reply};
 
 /// The response headers that are worth a look afterwards.
@@ -51,16 +53,34 @@ impl Exchange {
     }
 }
 
+/// Exchanges of one sort, counted.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Sort {
+    /// `get machine`, `list virtualMachines`, `patch machine`, `poll`, `token`…
+    pub what: String,
+    /// None: no answer left.
+    pub status: Option<u16>,
+}
+
+/// All exchanges of a sort since the start, those that the journal has let go included.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Count {
+    #[serde(flatten)]
+    pub sort: Sort,
+    pub count: u64,
+}
+
 #[derive(Debug)]
 pub struct Journal {
     exchanges: VecDeque<Exchange>,
     limit: usize,
     next: u64,
+    tally: BTreeMap<Sort, u64>,
 }
 
 impl Journal {
     pub const fn new(limit: usize) -> Self {
-        Self { exchanges: VecDeque::new(), limit, next: 1 }
+        Self { exchanges: VecDeque::new(), limit, next: 1, tally: BTreeMap::new() }
     }
 
     /// The number of a request that has just come.
@@ -71,6 +91,7 @@ impl Journal {
     }
 
     pub fn record(&mut self, exchange: Exchange) {
+        *self.tally.entry(sort_of(&exchange)).or_default() += 1;
         // Answers end out of order; the journal is read in the order of arrival.
         let place = self.exchanges.iter().rposition(|earlier| earlier.seq < exchange.seq);
         self.exchanges.insert(place.map_or(0, |place| place + 1), exchange);
@@ -81,21 +102,56 @@ impl Journal {
 
     /// Those after the given number.
     pub fn since(&self, seq: u64) -> impl Iterator<Item = &Exchange> {
-        self.exchanges.iter().filter(move |exchange| exchange.seq > seq)
+        let first = self.exchanges.partition_point(|exchange| exchange.seq <= seq);
+        self.exchanges.range(first..)
+    }
+
+    /// The number of the latest.
+    pub fn latest(&self) -> u64 {
+        self.exchanges.back().map_or(0, |exchange| exchange.seq)
+    }
+
+    pub fn tally(&self) -> Vec<Count> {
+        self.tally.iter().map(|(sort, count)| Count { sort: sort.clone(), count: *count }).collect()
+    }
+}
+
+fn sort_of(exchange: &Exchange) -> Sort {
+    let what = match exchange.listener {
+        Listener::Arm | Listener::ArmHttp => asked_of_arm(exchange),
+        Listener::Entra => "token".to_owned(),
+        Listener::Imds => "imds".to_owned(),
+        Listener::Stranger => "stranger".to_owned(),
+        Listener::Admin => "admin".to_owned(),
+    };
+    Sort { what, status: exchange.status }
+}
+
+fn asked_of_arm(exchange: &Exchange) -> String {
+    let method = exchange.method.to_lowercase();
+    let plural = |kind: Kind| kind.type_name().rsplit('/').next().unwrap_or_default().to_owned();
+    match Route::parse(&exchange.path).map(|route| route.place) {
+        Some(Place::ListOfGroup(kind, _) | Place::ListOfSubscription(kind)) => format!("list {}", plural(kind)),
+        Some(Place::Resource(id)) if id.kind == Kind::UserAssignedIdentity => format!("{method} identity"),
+        Some(Place::Resource(_)) => format!("{method} machine"),
+        Some(Place::Operation(_)) => "poll".to_owned(),
+        Some(Place::Group(_)) => format!("{method} group"),
+        Some(Place::Subscription) => format!("{method} subscription"),
+        Some(Place::Elsewhere) | None => format!("{method} elsewhere"),
     }
 }
 
 /// What is known of a request before it is answered.
-pub fn opened(seq: u64, call: &Call, faults: Vec<String>) -> Exchange {
+pub fn opened(seq: u64, call: &Call, faults: Vec<String>, in_brief: bool) -> Exchange {
     Exchange {
         seq,
         at: Timestamp::now(),
         listener: call.listener,
         method: call.method.to_string(),
         path: call.path.clone(),
-        query: call.query.clone(),
+        query: if in_brief { String::new() } else { call.query.clone() },
         if_match: call.header("if-match").map(str::to_owned),
-        request_headers: call.safe_headers(),
+        request_headers: if in_brief { BTreeMap::new() } else { call.safe_headers() },
         request_body: body_of(call),
         request_bytes: call.body.len(),
         status: None,
@@ -108,16 +164,15 @@ pub fn opened(seq: u64, call: &Call, faults: Vec<String>) -> Exchange {
 }
 
 /// The same with what became of it.
-pub fn closed(mut exchange: Exchange, reply: &Reply, micros: u64) -> Exchange {
+pub fn closed(mut exchange: Exchange, reply: &Reply, micros: u64, in_brief: bool) -> Exchange {
     exchange.micros = micros;
     if let Reply::Answer(answer) = reply {
         exchange.status = Some(answer.status.as_u16());
         exchange.error_code = error_code(answer);
         exchange.response_bytes = answer.body.len();
-        exchange.response_headers = OF_INTEREST
-            .iter()
-            .filter_map(|name| Some(((*name).to_owned(), answer.find_header(name)?.to_owned())))
-            .collect();
+        let of_interest = OF_INTEREST.iter().filter(|_| !in_brief);
+        exchange.response_headers =
+            of_interest.filter_map(|name| Some(((*name).to_owned(), answer.find_header(name)?.to_owned()))).collect();
     }
     exchange
 }

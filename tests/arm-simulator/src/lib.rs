@@ -31,7 +31,11 @@
 //! | `POST /operations/finish` | running operations end |
 //! | `POST /tokens/revoke`, `/tokens/expire` | every token issued so far |
 //! | `GET`, `POST /settings` | [`Settings`]; what is named changes |
-//! | `GET /journal` | [`Exchange`]s, `?since=` a number, `?path=` a part of the path |
+//! | `GET /journal` | [`Exchange`]s, `?since=` a number, `?path=` a part of the path, `?method=` |
+//! | `GET /journal/latest` | the number of the latest exchange: a mark for `since` |
+//! | `GET /operations` | of those begun since `?since=` a time: how many run, how long the longest lasted |
+//! | `GET /tally` | [`Count`]s of all exchanges by sort |
+//! | `POST`, `GET /sightings` | begins to watch which machines reads show; [`Sightings`] since |
 //! | `GET /truth` | machines, gone ones and identities, `?path=` a part of the id |
 //! | `GET /endpoints` | [`Endpoints`] |
 #![forbid(unsafe_code)]
@@ -53,17 +57,19 @@ mod wire;
 pub use faults::{Effect, Fault, When};
 pub use handle::{Identity, IdentityBuilder, Machine, MachineBuilder, RecordedPatch};
 pub use imds::IDENTITY_HEADER;
-pub use journal::Exchange;
+pub use journal::{Count, Exchange, Sort};
 pub use settings::{
     AllNull, CLIENT, Client, DeadEntries, Federated, ImdsSettings, Listen, Pace, SECRET, SecondWrite, Settings, TENANT,
     Throttling,
 };
 pub use simulator::{ArmSimulator, Endpoints};
+pub use state::fleet::Fleet;
 pub use state::foreign::ForeignAct;
 pub use state::history::{Actor, Change, SystemChange};
 pub use state::machine::{Orchestration, Provisioning, Tags};
 pub use state::operations::Outcome;
 pub use state::restrictions::{Barrier, Restriction};
 pub use state::seed::{IdentitySeed, MachineSeed, Seeds};
+pub use state::sightings::Sightings;
 pub use state::{Group, Subscription};
 pub use wire::Listener;

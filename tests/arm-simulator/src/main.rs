@@ -71,7 +71,7 @@ impl Options {
             Some(ThrottlingFlag::Off) => settings.throttling = Throttling::Off,
         }
         if self.recorded_durations {
-            settings.operations = Pace::Recorded;
+            settings.operations = Pace::Recorded { scale: 1.0, seed: 0 };
         }
         Ok(settings)
     }

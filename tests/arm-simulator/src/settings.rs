@@ -52,6 +52,8 @@ pub struct Settings {
     pub page_size: usize,
     /// Exchanges kept in the journal; the oldest go first.
     pub journal_limit: usize,
+    /// Leaves headers and queries out of the journal, which makes it small and cheap: for many machines.
+    pub journal_in_brief: bool,
 }
 
 impl Default for Settings {
@@ -82,6 +84,7 @@ impl Default for Settings {
             vmss_blanks_all_while_updating: false,
             page_size: 200,
             journal_limit: 200_000,
+            journal_in_brief: false,
         }
     }
 }
@@ -174,16 +177,25 @@ impl Default for Throttling {
 }
 
 /// How long an accepted write runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Pace {
     Fixed {
         millis: u64,
     },
-    /// Drawn from what was observed: VM p50 4.7 s, p95 12.6 s, max 124 s; VMSS 7.5, 77, 296.
-    Recorded,
+    /// Drawn from what was observed: VM p50 4.7 s, p95 12.6 s, max 124 s; VMSS 7.5, 77, 296. Times `scale`.
+    Recorded {
+        #[serde(default = "whole")]
+        scale: f64,
+        #[serde(default)]
+        seed: u64,
+    },
     /// Runs until told to end.
     Manual,
+}
+
+const fn whole() -> f64 {
+    1.0
 }
 
 impl Default for Pace {

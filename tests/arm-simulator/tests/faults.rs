@@ -208,7 +208,9 @@ async fn buckets_run_dry_and_say_so() {
     arm.sim.set(|settings| settings.operations = Pace::Fixed { millis: 0 });
     let vm = arm.sim.vm(SUB, "shop", "web").create();
     let first = arm.patch(&vm.id(), &tags()).await;
-    assert_eq!(first.header("x-ms-ratelimit-remaining-resource"), Some("Microsoft.Compute/UpdateVMResource;11"));
+    let told = "Microsoft.Compute/UpdateVMSubscriptionMaximum;1499,Microsoft.Compute/UpdateVMResource;11";
+    assert_eq!(first.header("x-ms-ratelimit-remaining-resource"), Some(told));
+    assert_eq!(first.header("x-ms-ratelimit-remaining-subscription-global-writes"), Some("2999"));
     assert_eq!(first.header("x-ms-ratelimit-remaining-subscription-writes"), Some("199"));
     for _ in 0..11 {
         assert_eq!(arm.patch(&vm.id(), &tags()).await.status, 200);

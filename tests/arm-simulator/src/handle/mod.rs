@@ -9,11 +9,12 @@ pub use machine::{Machine, RecordedPatch};
 
 use crate::faults::Fault;
 use crate::id::{Kind, ResourceId, fold};
-use crate::journal::Exchange;
+use crate::journal::{Count, Exchange};
 use crate::settings::Settings;
 use crate::simulator::ArmSimulator;
 use crate::state::restrictions::{Barrier, Restriction};
 use crate::state::seed::{MachineSeed, Seeds};
+use crate::state::sightings::Sightings;
 use crate::wire::arm::arrive;
 use crate::wire::routes::Route;
 
@@ -120,7 +121,24 @@ impl ArmSimulator {
     /// The number of the latest request; a mark for "since then".
     #[must_use]
     pub fn journal_mark(&self) -> u64 {
-        self.shared.world().journal.since(0).map(|exchange| exchange.seq).max().unwrap_or_default()
+        self.shared.world().journal.latest()
+    }
+
+    /// Exchanges by sort, since the start.
+    #[must_use]
+    pub fn tally(&self) -> Vec<Count> {
+        self.shared.world().journal.tally()
+    }
+
+    /// From now on it is noted which machines a GET or a LIST shows, and when each was shown first.
+    pub fn watch_for_sightings(&self) {
+        self.shared.world().watch += 1;
+    }
+
+    /// What reads have shown since.
+    #[must_use]
+    pub fn sightings(&self) -> Sightings {
+        self.shared.world().sightings()
     }
 
     /// Changes settings while it runs; addresses and the folder stay what they were.

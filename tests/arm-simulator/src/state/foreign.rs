@@ -1,4 +1,6 @@
 //! Writes by somebody else: at once, and without an operation of their own.
+use std::time::Instant;
+
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -81,6 +83,7 @@ impl World {
                 self.change(key, who, |_| {}) && self.with(key, |machine| machine.model.tags.clone_from(tags))
             }
             ForeignAct::MarkForDeletion => self.with(key, |machine| {
+                machine.remember();
                 machine.model.provisioning = super::machine::Provisioning::Deleting;
             }),
         }
@@ -103,10 +106,13 @@ impl World {
     }
 
     fn recreate(&mut self, key: &str, same_etag: bool, who: &str) -> bool {
-        let Some(old) = self.machines.remove(key) else {
+        let Some(mut old) = self.machines.remove(key) else {
             return false;
         };
+        let now = Instant::now();
+        old.died = Some(now);
         let mut new = Machine::new(old.id.clone(), &old.location);
+        new.born = Some(now);
         new.orchestration = old.orchestration;
         new.model.tags.clone_from(&old.model.tags);
         new.model.properties.clone_from(&old.model.properties);

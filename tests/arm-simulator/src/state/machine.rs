@@ -1,5 +1,6 @@
 //! A VM or a scale set: its model, the model before, and its history.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -28,6 +29,9 @@ pub enum Provisioning {
     Canceled,
 }
 
+/// Models of the past that are kept of each machine: more than a test of old reads makes.
+const REMEMBERED: usize = 16;
+
 /// What a GET shows, and what a stale GET goes on showing.
 #[derive(Clone, Debug)]
 pub struct Model {
@@ -55,6 +59,13 @@ pub struct Machine {
     pub model: Model,
     /// The model before the last accepted write, for a read that is one state behind.
     pub before: Option<Box<Model>>,
+    /// Models of the past and when each was replaced, the oldest first, for reads that are older still.
+    past: VecDeque<(Instant, Box<Model>)>,
+    /// None: it has always been there.
+    pub born: Option<Instant>,
+    pub died: Option<Instant>,
+    /// In which watch for sightings a read last showed it, and when it first did in that one.
+    pub sighted: Option<(u64, jiff::Timestamp)>,
     /// The operation that runs, if one does.
     pub operation: Option<String>,
     pub history: Vec<Change>,
@@ -75,6 +86,10 @@ impl Machine {
                 properties: Map::new(),
             },
             before: None,
+            past: VecDeque::new(),
+            born: None,
+            died: None,
+            sighted: None,
             operation: None,
             history: Vec::new(),
         }
@@ -90,8 +105,27 @@ impl Machine {
 
     /// Moves the `ETag` and keeps the old model for stale reads.
     pub fn advance(&mut self) {
+        self.remember();
         self.before = Some(Box::new(self.model.clone()));
         self.model.etag += 1;
+    }
+
+    /// Keeps the model as it is, since it is about to change.
+    pub fn remember(&mut self) {
+        self.past.push_back((Instant::now(), Box::new(self.model.clone())));
+        if self.past.len() > REMEMBERED {
+            self.past.pop_front();
+        }
+    }
+
+    /// The model as it was then, as far back as is remembered.
+    pub fn model_at(&self, then: Instant) -> &Model {
+        let replaced_later = self.past.iter().find(|(replaced, _)| *replaced > then);
+        replaced_later.map_or(&self.model, |(_, model)| model)
+    }
+
+    pub fn existed_at(&self, then: Instant) -> bool {
+        self.born.is_none_or(|born| born <= then) && self.died.is_none_or(|died| died > then)
     }
 }
 
@@ -132,4 +166,24 @@ pub fn rendered(machine: &Machine, model: &Model, view: View<'_>, blank: impl Fn
     }
     out["properties"] = Value::Object(properties);
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::id::Kind;
+
+    #[test]
+    fn an_old_read_lies_between_two_changes() {
+        let id = ResourceId::new("s", "g", Kind::VirtualMachine, "web");
+        let mut machine = Machine::new(id, "westeurope");
+        let begun = Instant::now();
+        machine.advance();
+        let between = Instant::now();
+        machine.advance();
+        let etags = [begun, between, Instant::now()].map(|then| machine.model_at(then).etag);
+        assert_eq!(etags, [1, 2, 3]);
+        machine.born = Some(between);
+        assert_eq!([begun, between].map(|then| machine.existed_at(then)), [false, true]);
+    }
 }

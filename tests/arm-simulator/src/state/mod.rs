@@ -1,13 +1,16 @@
 //! Everything the simulator knows, behind one lock; nothing here waits.
+pub mod fleet;
 pub mod foreign;
 pub mod history;
 pub mod identity_block;
 #[cfg(test)]
 mod identity_block_tests;
 pub mod machine;
+pub mod machines;
 pub mod operations;
 pub mod restrictions;
 pub mod seed;
+pub mod sightings;
 pub mod truth;
 pub mod writes;
 
@@ -27,6 +30,7 @@ use crate::throttle::Throttle;
 use crate::wire::Call;
 use identity_block::{Entry, Principal};
 use machine::{Machine, Tags};
+use machines::Machines;
 use operations::Operations;
 use restrictions::Restriction;
 
@@ -96,9 +100,11 @@ pub struct World {
     pub settings: Settings,
     pub subscriptions: BTreeMap<String, Subscription>,
     pub groups: BTreeMap<String, Group>,
-    pub machines: BTreeMap<String, Machine>,
+    pub machines: Machines,
     /// The last state of machines that are gone: their history outlives them.
     pub buried: Vec<Machine>,
+    /// Which watch for sightings this is: see [`Machine::sighted`].
+    pub watch: u64,
     pub identities: BTreeMap<String, UserIdentity>,
     /// How entries of single identities look when they are dead, where the settings do not say.
     pub dead_entries: BTreeMap<String, DeadEntries>,
@@ -119,8 +125,9 @@ impl World {
             settings,
             subscriptions: BTreeMap::new(),
             groups: BTreeMap::new(),
-            machines: BTreeMap::new(),
+            machines: Machines::default(),
             buried: Vec::new(),
+            watch: 0,
             identities: BTreeMap::new(),
             dead_entries: BTreeMap::new(),
             operations: Operations::default(),

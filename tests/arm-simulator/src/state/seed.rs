@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 use uuid::Uuid;
 
+use super::fleet::Fleet;
 use super::identity_block::{Entry, IdentityBlock};
 use super::machine::{Machine, Orchestration, Tags};
 use super::restrictions::Restriction;
@@ -19,6 +20,7 @@ pub struct Seeds {
     pub groups: Vec<Group>,
     pub identities: Vec<IdentitySeed>,
     pub machines: Vec<MachineSeed>,
+    pub fleets: Vec<Fleet>,
     pub restrictions: Vec<Restriction>,
     pub faults: Vec<Fault>,
 }
@@ -62,6 +64,9 @@ impl World {
         }
         for machine in seeds.machines {
             self.sow_machine(machine)?;
+        }
+        for fleet in &seeds.fleets {
+            self.sow_fleet(fleet)?;
         }
         self.restrictions.extend(seeds.restrictions);
         for fault in seeds.faults {

@@ -8,7 +8,7 @@ use super::World;
 use super::history::{Actor, Change};
 use super::identity_block::IdentityBlock;
 use super::machine::Provisioning;
-use super::operations::{Operation, Outcome, Work, signed_query};
+use super::operations::{Operation, Outcome, Work, duration, signed_query};
 
 /// What a fault has to say about the operation of the write at hand.
 #[derive(Clone, Debug, Default)]
@@ -46,12 +46,12 @@ impl World {
         }
         let id = Uuid::new_v4().to_string();
         let preempted = machine.operation.replace(id.clone());
-        let (kind, subscription) = (machine.id.kind, machine.id.subscription.clone());
+        let (kind, etag, subscription) = (machine.id.kind, machine.model.etag, machine.id.subscription.clone());
         if let Some(preempted) = preempted.and_then(|id| self.operations.get_mut(&id)) {
             preempted.ended = Some(Timestamp::now());
             preempted.outcome = Outcome::preempted();
         }
-        let duration = self.operations.duration(pace, kind).filter(|_| !fate.held);
+        let duration = duration(pace, kind, key, etag).filter(|_| !fate.held);
         let operation = Operation {
             id: id.clone(),
             subscription,
@@ -92,6 +92,7 @@ impl World {
         if machine.operation.as_deref() != Some(operation) {
             return;
         }
+        machine.remember();
         machine.operation = None;
         machine.model.provisioning = match outcome {
             Outcome::Succeeded => Provisioning::Succeeded,
@@ -121,7 +122,8 @@ impl World {
     /// Takes a machine away; its history stays. True: there was one.
     pub fn bury(&mut self, key: &str) -> bool {
         match self.machines.remove(key) {
-            Some(machine) => {
+            Some(mut machine) => {
+                machine.died = Some(Instant::now());
                 self.buried.push(machine);
                 true
             }

@@ -2,30 +2,51 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::errors::{subscription_throttled, unauthorized};
 use super::{Answer, Call, Reply};
-use crate::faults::Effect;
+use crate::faults::{Effect, Struck};
 use crate::id::fold;
 use crate::journal;
+use crate::settings::TENANT;
 use crate::simulator::Shared;
+use crate::state::machine::{Machine, Model};
 use crate::state::writes::Fateful;
+use crate::throttle::Verb;
 
 /// How a request's handling departs from the ordinary.
 #[derive(Clone, Debug, Default)]
 pub struct Ways {
     pub stale: bool,
+    /// The moment that a read shows, if it is not the present.
+    pub then: Option<Instant>,
     pub hidden: bool,
+    /// Machines of the page before that a page begins with.
+    pub repeated: usize,
+    /// Machines that a page should begin with and does not.
+    pub skipped: usize,
     /// Where links in the answer lead, if not back.
     pub links_to: Option<String>,
     pub fate: Fateful,
 }
 
 impl Ways {
-    fn of(effects: &[Effect]) -> Self {
+    /// What a read shows of a machine.
+    pub fn model_of<'a>(&self, machine: &'a Machine) -> &'a Model {
+        match self.then {
+            Some(then) => machine.model_at(then),
+            None => machine.before.as_deref().filter(|_| self.stale).unwrap_or(&machine.model),
+        }
+    }
+
+    fn of(struck: &[Struck]) -> Self {
         let mut ways = Self::default();
-        for effect in effects {
-            match effect {
+        for one in struck {
+            match &one.effect {
                 Effect::StaleRead {} => ways.stale = true,
+                Effect::OldRead { millis } => ways.then = Instant::now().checked_sub(Duration::from_millis(*millis)),
                 Effect::Hide {} => ways.hidden = true,
+                Effect::RepeatMachines { count } => ways.repeated = *count,
+                Effect::SkipMachines { count } => ways.skipped = *count,
                 Effect::LinkTo { origin } => ways.links_to = Some(origin.clone()),
                 Effect::EndOperation(outcome) => ways.fate.outcome = outcome.clone(),
                 Effect::HoldOperation {} => ways.fate.held = true,
@@ -34,6 +55,9 @@ impl Ways {
                 | Effect::LoseRequest {}
                 | Effect::LoseReply {}
                 | Effect::ArriveLate { .. }
+                | Effect::Throttle { .. }
+                | Effect::RefuseToken {}
+                | Effect::Hang {}
                 | Effect::TruncateBody {}
                 | Effect::GarbageBody {}
                 | Effect::Slow { .. }
@@ -48,26 +72,26 @@ impl Ways {
 /// Handles a request of ARM, Entra ID or IMDS: `answer` is what makes the difference.
 pub async fn handle(shared: Arc<Shared>, call: Call, answer: impl Fn(&Shared, &Call, u64, &Ways) -> Answer) -> Reply {
     let began = Instant::now();
-    let (seq, effects) = {
+    let (seq, struck, in_brief) = {
         let mut world = shared.world();
-        (world.journal.number(), world.faults.strike(&call))
+        (world.journal.number(), world.faults.strike(&call), world.settings.journal_in_brief)
     };
-    let names = effects.iter().map(|effect| effect.name().to_owned()).collect();
-    let exchange = journal::opened(seq, &call, names);
-    let reply = if let Some(instead) = before(&shared, &call, &effects).await {
+    let names = struck.iter().map(|one| one.effect.name().to_owned()).collect();
+    let exchange = journal::opened(seq, &call, names, in_brief);
+    let reply = if let Some(instead) = before(&shared, &call, &struck).await {
         instead
     } else {
-        let plain = answer(&shared, &call, seq, &Ways::of(&effects));
-        after(&shared, &call, &effects, plain).await
+        let plain = answer(&shared, &call, seq, &Ways::of(&struck));
+        after(&shared, &call, &struck, plain).await
     };
     let micros = u64::try_from(began.elapsed().as_micros()).unwrap_or(u64::MAX);
-    shared.world().journal.record(journal::closed(exchange, &reply, micros));
+    shared.world().journal.record(journal::closed(exchange, &reply, micros, in_brief));
     reply
 }
 
 /// What happens before the request is handled; Some: and instead.
-async fn before(shared: &Arc<Shared>, call: &Call, effects: &[Effect]) -> Option<Reply> {
-    for effect in effects {
+async fn before(shared: &Arc<Shared>, call: &Call, struck: &[Struck]) -> Option<Reply> {
+    for Struck { effect, ends } in struck {
         match effect {
             Effect::Slow { millis, after: false } => pause(*millis).await,
             Effect::Foreign { resource, act, after: false } => {
@@ -86,11 +110,23 @@ async fn before(shared: &Arc<Shared>, call: &Call, effects: &[Effect]) -> Option
                 pause(*hang_millis).await;
                 return Some(Reply::Reset);
             }
+            Effect::Throttle { retry_after_secs } => {
+                let pause = retry_after_secs.or_else(|| ends.map(|ends| seconds_until(ends)));
+                return Some(Reply::Answer(throttled(call, pause)));
+            }
+            Effect::RefuseToken {} => return Some(Reply::Answer(token_refused())),
+            Effect::Hang {} => {
+                hang(shared, call).await;
+                return Some(Reply::Reset);
+            }
             Effect::Slow { .. }
             | Effect::Foreign { .. }
             | Effect::LoseReply {}
             | Effect::StaleRead {}
+            | Effect::OldRead { .. }
             | Effect::Hide {}
+            | Effect::RepeatMachines { .. }
+            | Effect::SkipMachines { .. }
             | Effect::TruncateBody {}
             | Effect::GarbageBody {}
             | Effect::EndOperation(_)
@@ -102,9 +138,9 @@ async fn before(shared: &Arc<Shared>, call: &Call, effects: &[Effect]) -> Option
     None
 }
 
-async fn after(shared: &Arc<Shared>, call: &Call, effects: &[Effect], mut answer: Answer) -> Reply {
-    for effect in effects {
-        match effect {
+async fn after(shared: &Arc<Shared>, call: &Call, struck: &[Struck], mut answer: Answer) -> Reply {
+    for one in struck {
+        match &one.effect {
             Effect::Slow { millis, after: true } => pause(*millis).await,
             Effect::Foreign { resource, act, after: true } => {
                 foreign(shared, call, resource.as_deref(), act);
@@ -120,7 +156,13 @@ async fn after(shared: &Arc<Shared>, call: &Call, effects: &[Effect], mut answer
             | Effect::LoseRequest {}
             | Effect::ArriveLate { .. }
             | Effect::StaleRead {}
+            | Effect::OldRead { .. }
             | Effect::Hide {}
+            | Effect::RepeatMachines { .. }
+            | Effect::SkipMachines { .. }
+            | Effect::Throttle { .. }
+            | Effect::RefuseToken {}
+            | Effect::Hang {}
             | Effect::EndOperation(_)
             | Effect::HoldOperation {}
             | Effect::LoseOperation {}
@@ -133,6 +175,35 @@ async fn after(shared: &Arc<Shared>, call: &Call, effects: &[Effect], mut answer
 
 async fn pause(millis: u64) {
     tokio::time::sleep(Duration::from_millis(millis)).await;
+}
+
+/// Longer than any client waits: a fault that is used up is not looked for again.
+const LONGEST_HANG: Duration = Duration::from_secs(3_600);
+
+async fn hang(shared: &Shared, call: &Call) {
+    let began = Instant::now();
+    while began.elapsed() < LONGEST_HANG {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+        if !shared.world().faults.holds(call) {
+            return;
+        }
+    }
+}
+
+fn seconds_until(end: Instant) -> u64 {
+    let left = end.saturating_duration_since(Instant::now());
+    // Whole seconds, and never too few.
+    left.as_secs() + u64::from(left.subsec_nanos() > 0)
+}
+
+fn throttled(call: &Call, pause: Option<u64>) -> Answer {
+    let subscription = call.path.split('/').nth(2).unwrap_or_default();
+    subscription_throttled(Verb::of(&call.method).name(), subscription, "the caller", pause).into()
+}
+
+fn token_refused() -> Answer {
+    let authority = format!("https://login.microsoftonline.com/{TENANT}");
+    unauthorized("InvalidAuthenticationToken", "The access token is invalid.", &authority).into()
 }
 
 fn foreign(shared: &Shared, call: &Call, resource: Option<&str>, act: &crate::state::foreign::ForeignAct) {
@@ -185,6 +256,7 @@ pub fn arrive(shared: &Shared, number: u64) {
     };
     let (_, call) = world.parked.remove(place);
     let answer = world.answer(&call, number, &Ways::default());
-    let exchange = journal::opened(number, &call, vec!["arrived_late".to_owned()]);
-    world.journal.record(journal::closed(exchange, &Reply::Answer(answer), 0));
+    let in_brief = world.settings.journal_in_brief;
+    let exchange = journal::opened(number, &call, vec!["arrived_late".to_owned()], in_brief);
+    world.journal.record(journal::closed(exchange, &Reply::Answer(answer), 0, in_brief));
 }

@@ -145,3 +145,21 @@ pub fn unauthorized(code: &'static str, message: &str, authority: &str) -> Refus
         format!("Bearer authorization_uri=\"{authority}\", error=\"invalid_token\", error_description=\"{message}\"");
     Refusal::new(401, code, message).header("WWW-Authenticate", challenge)
 }
+
+/// `verb` is read, write or delete; `wait` in seconds, which ARM does not always tell.
+pub fn subscription_throttled(verb: &str, subscription: &str, principal: &str, wait: Option<u64>) -> Refusal {
+    let refusal = Refusal::new(
+        429,
+        "SubscriptionRequestsThrottled",
+        format!(
+            "Number of '{verb}' requests for subscription '{subscription}' actor '{principal}' exceeded. Please try \
+             again after '{}' seconds after additional tokens are available. Refer to \
+             https://aka.ms/arm-throttling for additional information.",
+            wait.unwrap_or_default()
+        ),
+    );
+    match wait {
+        Some(wait) => refusal.header("Retry-After", wait.to_string()),
+        None => refusal,
+    }
+}

@@ -162,7 +162,7 @@ impl World {
 }
 
 fn admitted(admission: Admission, headers: &mut Headers) -> Result<(), Refusal> {
-    headers.extend(admission.header.map(|(name, value)| (Cow::Borrowed(name), value)));
+    headers.extend(admission.headers.into_iter().map(|(name, value)| (Cow::Borrowed(name), value)));
     admission.refusal.map_or(Ok(()), Err)
 }
 

@@ -1,6 +1,8 @@
 //! VMs and scale sets: GET, PATCH, PUT, DELETE, with the compute provider's checks in its order.
 use std::borrow::Cow;
+use std::time::Instant;
 
+use jiff::Timestamp;
 use serde_json::{Map, Value};
 
 use super::Answer;
@@ -16,6 +18,7 @@ use crate::state::World;
 use crate::state::history::Actor;
 use crate::state::identity_block::{IdentityBlock, IdentityRequest, Invalid};
 use crate::state::machine::{Machine, Model, Orchestration, Provisioning, View, rendered};
+use crate::state::machines::as_of;
 use crate::state::operations::Work;
 use crate::state::restrictions::{is_elsewhere, may_assign};
 use crate::throttle::Compute;
@@ -49,16 +52,21 @@ impl World {
         if !self.groups.contains_key(&id.group_key()) {
             return Err(group_not_found(&id.group));
         }
-        let machine = self.machines.get(&id.key()).filter(|_| !request.ways.hidden);
-        machine.ok_or_else(|| not_found(id))
+        let key = id.key();
+        let here = self.machines.get(&key);
+        let machine = match request.ways.then {
+            None => here,
+            Some(then) => as_of(here, &self.buried, &key, then),
+        };
+        machine.filter(|_| !request.ways.hidden).ok_or_else(|| not_found(id))
     }
 
     fn get(&mut self, id: &ResourceId, request: &Admitted<'_>, headers: &mut Headers) -> Result<Answer, Refusal> {
         self.existing(id, request)?;
         self.compute(Compute::Get(id.kind, &id.key()), headers)?;
         let machine = self.existing(id, request)?;
-        let before = machine.before.as_deref().filter(|_| request.ways.stale);
-        let mut answer = self.told(200, machine, before.unwrap_or(&machine.model), &request.api);
+        let mut answer = self.told(200, machine, request.ways.model_of(machine), &request.api);
+        self.sight([id.key()]);
         // Recorded: a read with `$expand` has the ETag in the body alone.
         if request.call.parameter("$expand").is_some() {
             answer.headers.retain(|(name, _)| name != "ETag");
@@ -253,6 +261,18 @@ impl World {
         }
     }
 
+    /// Notes that a read has shown these machines.
+    pub fn sight(&mut self, keys: impl IntoIterator<Item = String>) {
+        let (watch, now) = (self.watch, Timestamp::now());
+        for key in keys {
+            if let Some(machine) = self.machines.get_mut(&key)
+                && machine.sighted.is_none_or(|(last, _)| last < watch)
+            {
+                machine.sighted = Some((watch, now));
+            }
+        }
+    }
+
     /// A machine as this api-version shows it.
     pub fn shown(&self, machine: &Machine, model: &Model, api: &ApiVersion) -> Value {
         let view = View {
@@ -278,6 +298,7 @@ fn created(id: &ResourceId, body: &Value) -> Result<Machine, Refusal> {
         Refusal::new(400, "LocationRequired", "The location property is required for this definition.")
     })?;
     let mut machine = Machine::new(id.clone(), location);
+    machine.born = Some(Instant::now());
     machine.model.provisioning = Provisioning::Creating;
     let mode = body.pointer("/properties/orchestrationMode").and_then(Value::as_str);
     if mode.is_some_and(|mode| mode.eq_ignore_ascii_case("Flexible")) {
