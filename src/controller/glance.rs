@@ -16,8 +16,8 @@ pub enum Sight {
     AtRest,
     /// It tells nothing now: older than our own write, or in the midst of a change.
     Nothing,
-    /// To be visited.
-    Look,
+    /// To be visited, for this reason.
+    Look(&'static str),
 }
 
 /// Judges an entry of a list that was asked for at `requested`.
@@ -28,21 +28,23 @@ pub fn look_at(context: &Context, target: &TargetKey, listed: Live, requested: M
     }
     let mut visit = Visit::new(target.clone(), Urgency::Drift, context.now(), memory);
     if gather::load(context, &mut visit).is_err() {
-        return Sight::Look;
+        return Sight::Look("its record cannot be read");
     }
-    let Some(claims) = gather::claims_at_hand(context, &mut visit) else { return Sight::Look };
+    let Some(claims) = gather::claims_at_hand(context, &mut visit) else {
+        return Sight::Look("not every claim is accounted for");
+    };
     if !visit.unread.is_empty() {
-        return Sight::Look;
+        return Sight::Look("an assignment cannot be read");
     }
     visit.live = Some(Fresh::glimpsed(listed));
     let managed_by = gather::known_managed_by(context, &visit);
     let claims = gather::without_aks(&visit, &claims, managed_by.as_deref()).unwrap_or(claims);
     match planned(context, &mut visit, &claims) {
         Glance::Old | Glance::Moving => Sight::Nothing,
-        Glance::Look => Sight::Look,
+        Glance::Look => Sight::Look("it is not as recorded or declared"),
         Glance::AtRest(plan) => {
             visit.plan = Some(*plan);
-            if has_news(context, &mut visit, &claims) { Sight::Look } else { Sight::AtRest }
+            if has_news(context, &mut visit, &claims) { Sight::Look("it is not as was told") } else { Sight::AtRest }
         }
     }
 }

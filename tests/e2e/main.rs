@@ -29,6 +29,7 @@ mod scenarios;
 mod sharing;
 mod start;
 mod starting;
+mod sweeps;
 #[path = "../scenarios/table.rs"]
 #[allow(dead_code, reason = "how the plan prints is for the planner's own test")]
 mod table;

@@ -54,7 +54,8 @@ fn machine(context: &Context, target: &TargetKey, live: Live, requested: Moment)
                 context.queue.defer(target, context.instant(put_off.min(visit_by)));
             }
             Sight::Nothing => context.metrics.glanced("nothing told"),
-            Sight::Look => {
+            Sight::Look(why) => {
+                tracing::debug!(machine = %target, why, "a list gives reason for a visit");
                 context.metrics.glanced("look");
                 context.queue.push(target.clone(), Urgency::Drift, None);
             }
