@@ -13,7 +13,7 @@ use crate::fail_point::{self, Point};
 use lanyard_domain::claims::{Holding, Stance};
 use lanyard_domain::depart::has_left;
 use lanyard_domain::intend::{Ending, Settled, settle as settled};
-use lanyard_domain::plan::{Bounds, Removals, Step, Trials};
+use lanyard_domain::plan::{Bounds, Removals, Trials};
 use lanyard_domain::reason::Reason;
 use lanyard_domain::verdict::{Case, End, Ready, Trouble, Verdict, verdict};
 use lanyard_domain::{Claims, Complete, Facts, IdentityId, Orchestration, Plan, plan};
@@ -48,8 +48,7 @@ pub async fn report(context: &Context, visit: &mut Visit, end: &Result<(), Visit
 
 /// Trouble is over; what ARM refused is remembered only as long as it is still wanted.
 fn all_is_well(visit: &mut Visit) {
-    let plan = visit.plan.as_ref();
-    visit.memory.asides.forget(|id| plan.is_some_and(|plan| matches!(plan.step(id), Step::Held { .. })));
+    visit.memory.asides.keep_up_with(visit.plan.as_ref());
     visit.memory.all_is_well();
 }
 
