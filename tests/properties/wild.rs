@@ -4,12 +4,12 @@ use crate::kit::{NOTHING_SAID, base, claim, complete_with, live, record};
 use crate::merge::ArmBlock;
 use lanyard_domain::claims::{DefaultIdentityChange, Holding};
 use lanyard_domain::evidence::Census;
-use lanyard_domain::live::{Orchestration, SystemIdentity};
 use lanyard_domain::halving::{Again, Halving};
+use lanyard_domain::live::{Orchestration, SystemIdentity};
 use lanyard_domain::plan::{Guard, Removals, Trials};
 use lanyard_domain::{
-    Attached, Bounds, Claim, ClaimKey, Claims, Complete, DeletionPolicy, Edit, Ensure, Facts, Fresh, IdentityId, Leaving,
-    Live, Mode, Patch, Plan, Principal, Record, RecordedClaim, Stance, SystemWish, plan,
+    Attached, Bounds, Claim, ClaimKey, Claims, Complete, DeletionPolicy, Edit, Ensure, Facts, Fresh, IdentityId,
+    Leaving, Live, Mode, Patch, Plan, Principal, Record, RecordedClaim, Stance, SystemWish, plan,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
