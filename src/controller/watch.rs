@@ -2,6 +2,7 @@
 use super::context::Parts;
 use super::index::Change;
 use super::queue::Urgency;
+use super::schedule::jitter;
 use super::way;
 use crate::api::{IdentityAssignment, IdentityTarget};
 use futures::{StreamExt, TryStreamExt};
@@ -11,6 +12,10 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// A watch is asked to end after so long, and taken for dead a moment later: one that has gone silent says nothing of
+/// what happens. The two kinds of objects are not asked for anew at once.
+const WATCHED_FOR: std::ops::Range<u32> = 90..120;
 
 /// Before a new list, where the version to go on from is not served any more.
 const BEFORE_A_NEW_LIST: Duration = Duration::from_secs(2);
@@ -77,7 +82,14 @@ impl Watch {
 }
 
 fn from_the_start(api: Api<DynamicObject>) -> Events {
-    watcher(api, watcher::Config::default()).default_backoff().boxed()
+    watcher(api, watcher::Config::default().timeout(watched_for())).default_backoff().boxed()
+}
+
+fn watched_for() -> u32 {
+    let span = f64::from(WATCHED_FOR.end - WATCHED_FOR.start);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few seconds, and no less than none")]
+    let more = (span * jitter()) as u32;
+    WATCHED_FOR.start + more
 }
 
 /// The watcher would ask for the same version again, for ever: it knows only the event that says so, not the status.
