@@ -6,7 +6,9 @@ use crate::halving::Turn;
 use crate::ids::IdentityId;
 use crate::live::{DefaultIdentity, Live};
 use crate::patch::{Edit, IdentityType, Patch};
-use crate::plan::{Bounds, DefaultChange, Facts, Guard, Hold, MAX_IDENTITIES_IN_REQUEST, Removals, Step, SystemStep, Trials, Why};
+use crate::plan::{
+    Bounds, DefaultChange, Facts, Guard, Hold, MAX_IDENTITIES_IN_REQUEST, Removals, Step, SystemStep, Trials, Why,
+};
 use crate::record::{Record, Switch};
 use std::collections::{BTreeMap, BTreeSet};
 
