@@ -83,6 +83,7 @@ pub struct Target {
 /// One user-assigned identity.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules::repair()))]
 pub struct UserAssigned {
     /// ARM resource id of the identity: /subscriptions/<GUID>/resourceGroups/<group>/providers/Microsoft.ManagedIdentity/userAssignedIdentities/<name>. Compared without case.
     #[schemars(length(max = 512), extend("x-kubernetes-validations" = rules::identity_id()))]
@@ -92,7 +93,7 @@ pub struct UserAssigned {
     #[serde(default)]
     pub ensure: Ensure,
 
-    /// An identity that was deleted and created again leaves a dead entry on the machine until it is removed and attached again. Lanyard does so for entries that it attached; true has it done whoever put the entry there, and makes it Lanyard's from then on. Means nothing with Absent. Default: false.
+    /// An identity that was deleted and created again leaves a dead entry on the machine until it is removed and attached again. Lanyard does so for entries that it attached; true has it done whoever put the entry there, and makes it Lanyard's from then on. Goes with ensure: Present alone. Default: false.
     #[serde(default)]
     pub repair: bool,
 }

@@ -108,7 +108,8 @@ fn identities(spec: &IdentityAssignmentSpec) -> Result<BTreeMap<IdentityId, Ensu
     Ok(user)
 }
 
-/// Of entries that parse: [`identities`] refuses the others.
+/// Of entries that parse: [`identities`] refuses the others. One that is to be `Absent` needs none, whatever it says: the
+/// API server refuses such an entry, but may hold one from before it did.
 fn repairs(spec: &IdentityAssignmentSpec) -> BTreeSet<IdentityId> {
     let asking = spec.user_assigned.iter().filter(|entry| entry.repair && entry.ensure == EntryEnsure::Present);
     asking.filter_map(|entry| entry.resource_id.parse().ok()).collect()

@@ -156,6 +156,14 @@ pub(super) fn user_assigned() -> Value {
     ])
 }
 
+/// A dead entry is taken off to be attached again: nothing that is to be gone needs that.
+pub(super) fn repair() -> Value {
+    json!([{
+        "rule": "!(has(self.repair) && self.repair && has(self.ensure) && self.ensure == 'Absent')",
+        "message": "asks for the repair of an identity that is to be Absent: leave repair out, or write ensure: Present",
+    }])
+}
+
 /// Hours, minutes and seconds, within bounds.
 pub(super) fn drift_interval() -> Value {
     let written = "self.matches('^([0-9]{1,4}h)?([0-9]{1,4}m)?([0-9]{1,5}s)?$') && self != ''";

@@ -2,10 +2,10 @@
 use super::memory::essence;
 use lanyard_domain::halving::{Again, Allowance, Due, Halving};
 use lanyard_domain::pace::{Class, pause};
-use lanyard_domain::plan::Trials;
+use lanyard_domain::plan::{Hold, Step, Trials};
 use lanyard_domain::reason::Reason;
 use lanyard_domain::verdict::Trouble;
-use lanyard_domain::{Edit, IdentityId, Moment, Patch};
+use lanyard_domain::{Edit, IdentityId, Moment, Patch, Plan};
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -200,10 +200,15 @@ impl Asides {
         self.ids.values_mut().for_each(|aside| aside.until = now);
     }
 
-    /// Remembers those alone that are still asked for.
-    pub fn forget(&mut self, wanted: impl Fn(&IdentityId) -> bool) {
-        self.ids.retain(|id, _| wanted(id));
-        self.halving.forget(wanted);
+    /// Remembers those alone that are still due. Of those that wait for a person's word nobody goes on searching:
+    /// when they may go, they are as new.
+    pub fn keep_up_with(&mut self, plan: Option<&Plan>) {
+        let held = |id: &IdentityId| match plan.map(|plan| plan.step(id)) {
+            Some(Step::Held { why, .. }) => Some(*why),
+            _ => None,
+        };
+        self.ids.retain(|id, _| held(id).is_some());
+        self.halving.forget(|id| held(id).is_some_and(|why| why != Hold::DefaultIdentity));
         if !self.halving.is_under_way() {
             self.suspicion = None;
         }

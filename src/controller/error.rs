@@ -40,6 +40,8 @@ pub enum RecordTrouble {
     },
     #[error("the record changed while we planned")]
     Changed,
+    #[error("an assignment changed while its status was written")]
+    AssignmentChanged,
     #[error("the record could not be written")]
     NotWritten(#[source] KubeError),
 }
@@ -93,7 +95,7 @@ impl RecordTrouble {
             Self::Newer { .. } | Self::Unreadable { .. } | Self::Undecodable { .. } | Self::NameCollision { .. } => {
                 Class::Refused
             }
-            Self::Changed => Class::Replan,
+            Self::Changed | Self::AssignmentChanged => Class::Replan,
             Self::NotWritten(_) => Class::Transient,
         }
     }
@@ -103,7 +105,7 @@ impl RecordTrouble {
             Self::Newer { .. } => Reason::RecordNewer,
             Self::Unreadable { .. } | Self::Undecodable { .. } => Reason::RecordUnreadable,
             Self::NameCollision { .. } => Reason::NameCollision,
-            Self::Changed => Reason::RecordConflict,
+            Self::Changed | Self::AssignmentChanged => Reason::RecordConflict,
             Self::NotWritten(_) => Reason::KubernetesRefused,
         }
     }
@@ -156,7 +158,7 @@ impl VisitError {
             )
             | Self::NotListed(_)
             | Self::Stopping => true,
-            Self::Record(RecordTrouble::NotWritten(_))
+            Self::Record(RecordTrouble::NotWritten(_) | RecordTrouble::AssignmentChanged)
             | Self::Waiting(_)
             | Self::NotFresh(_)
             | Self::Arm(_)

@@ -1,5 +1,6 @@
 //! Events: on the assignments concerned, and on the `IdentityTarget` where an assignment is going. Best effort.
 use super::context::Context;
+use super::news;
 use super::status::WEAK_MODE;
 use super::visit::{Done, Visit};
 use k8s_openapi::api::core::v1::ObjectReference;
@@ -10,7 +11,7 @@ use lanyard_domain::judge::Note;
 use lanyard_domain::plan::DefaultChange;
 use lanyard_domain::reason::Reason;
 use lanyard_domain::record::Switch;
-use lanyard_domain::{Claim, IdentityId};
+use lanyard_domain::{Claim, Claims, Complete, IdentityId};
 use std::collections::BTreeSet;
 
 /// Kubernetes refuses notes of more than 1,024 bytes.
@@ -39,8 +40,19 @@ pub enum Audience {
     Target,
 }
 
+/// Before the record is written: what it is about to forget, and may be on the machine all the same, only an Event
+/// names. A process that is killed in between tells it twice rather than never.
+pub async fn before_forgetting(context: &Context, visit: &mut Visit, claims: &Complete<Claims>) {
+    for news in news::of_what_stays(visit, claims) {
+        if visit.told_first.insert(news.note.clone()) {
+            publish(context, visit, &news).await;
+        }
+    }
+}
+
 /// Publishes what is news. What is no longer said may be news again.
-pub async fn publish_all(context: &Context, visit: &mut Visit, news: Vec<News>, ended_well: bool) {
+pub async fn publish_all(context: &Context, visit: &mut Visit, mut news: Vec<News>, ended_well: bool) {
+    news.retain(|news| !visit.told_first.contains(&news.note));
     for news in news {
         publish(context, visit, &news).await;
     }

@@ -21,8 +21,9 @@ pub async fn add(context: &Context, visit: &mut Visit) {
         let finalizers = with_ours(&read.object.metadata);
         fail_point::reached(Point::BeforeFinalizer, &visit.target).await;
         match set(context, &read.object.metadata, finalizers, with_ours).await {
-            Ok(()) => {
+            Ok(made) => {
                 fail_point::reached(Point::AfterFinalizer, &visit.target).await;
+                visit.memory.versions.made(&read.object.metadata, made);
                 visit.finalized.insert(read.claim.key.uid.clone());
             }
             Err(error) => {
@@ -75,7 +76,7 @@ pub async fn release(context: &Context, visit: &Visit) -> Result<(), KubeError> 
 }
 
 async fn take_off(context: &Context, metadata: &ObjectMeta) -> Result<(), KubeError> {
-    set(context, metadata, without_ours(metadata), without_ours).await
+    set(context, metadata, without_ours(metadata), without_ours).await.map(|_| ())
 }
 
 fn has_ours(metadata: &ObjectMeta) -> bool {
@@ -93,13 +94,13 @@ fn without_ours(metadata: &ObjectMeta) -> Vec<String> {
     all.filter(|finalizer| *finalizer != ASSIGNMENT_FINALIZER).cloned().collect()
 }
 
-/// Sets them on the version that the watch holds, or once more on the version of now.
+/// Sets them on the version that the watch holds, or once more on the version of now. Tells what was made of the former.
 async fn set(
     context: &Context,
     metadata: &ObjectMeta,
     finalizers: Vec<String>,
     anew: fn(&ObjectMeta) -> Vec<String>,
-) -> Result<(), KubeError> {
+) -> Result<Option<String>, KubeError> {
     match context.kubernetes.set_finalizers(metadata, &finalizers).await {
         Err(KubeError::Conflict) => {}
         answer => return answer,
@@ -107,7 +108,9 @@ async fn set(
     let (namespace, name) =
         (metadata.namespace.as_deref().unwrap_or_default(), metadata.name.as_deref().unwrap_or_default());
     match context.kubernetes.assignment_metadata(namespace, name).await? {
-        Some(now) if now.uid == metadata.uid => context.kubernetes.set_finalizers(&now, &anew(&now)).await,
-        Some(_) | None => Ok(()),
+        Some(now) if now.uid == metadata.uid => {
+            context.kubernetes.set_finalizers(&now, &anew(&now)).await.map(|_| None)
+        }
+        Some(_) | None => Ok(None),
     }
 }

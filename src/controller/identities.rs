@@ -10,7 +10,7 @@ use futures::StreamExt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lanyard_domain::dangling::{Suspects, fingerprint, is_dead, renewed};
 use lanyard_domain::judge::Outcome;
-use lanyard_domain::{Claims, Complete, Identities, IdentityId, Live, Moment, Own};
+use lanyard_domain::{Claim, Claims, Complete, Identities, IdentityId, Live, Moment, Own};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
@@ -210,18 +210,22 @@ fn sorted(
 /// For each id that is declared present, a fingerprint of what people ask about it: it changes when they ask anew.
 pub fn wishes(visit: &Visit) -> BTreeMap<IdentityId, String> {
     let target = visit.stored.iter().map(|stored| reconcile_at(&stored.metadata)).collect::<String>();
+    let staying = visit.read.iter().filter(|read| read.claim.leaving.is_none());
+    let each = staying.map(|read| (&read.claim, reconcile_at(&read.object.metadata)));
+    fingerprints(each.collect(), &target)
+}
+
+/// Of the entry itself and of what is asked for by annotation: what else the same object declares is another matter.
+fn fingerprints(mut said_by: Vec<(&Claim, String)>, target: &str) -> BTreeMap<IdentityId, String> {
     let mut said: BTreeMap<IdentityId, String> = BTreeMap::new();
-    let mut read: Vec<_> = visit.read.iter().filter(|read| read.claim.leaving.is_none()).collect();
-    read.sort_by(|a, b| a.claim.key.cmp(&b.claim.key));
-    for read in read {
-        let metadata = &read.object.metadata;
-        let generation = metadata.generation.unwrap_or_default();
-        let here = format!("{} {generation} {}\n", read.claim.key.uid, reconcile_at(metadata));
-        for id in read.claim.present() {
-            said.entry(id.clone()).or_default().push_str(&here);
+    said_by.sort_by(|(a, _), (b, _)| a.key.cmp(&b.key));
+    for (claim, at) in said_by {
+        for id in claim.present() {
+            let entry = format!("{} {} {at}\n", claim.key.uid, claim.repair.contains(id));
+            said.entry(id.clone()).or_default().push_str(&entry);
         }
     }
-    said.into_iter().map(|(id, said)| (id, fingerprint(&(said + &target)))).collect()
+    said.into_iter().map(|(id, said)| (id, fingerprint(&(said + target)))).collect()
 }
 
 fn looked_at(visit: &Visit) -> Vec<String> {
@@ -258,6 +262,36 @@ mod tests {
         assert_eq!(answers.young(&id("a"), at(3600)).and_then(|known| known.own), Some(Own::There("p".into())));
         assert!(!answers.is_due(&id("a"), at(3600)));
         assert!(answers.is_due(&id("a"), at(3601)));
+    }
+
+    #[test]
+    fn only_what_is_said_of_the_very_identity_renews_its_repairs() {
+        use serde_json::json;
+        let name = |name: &str| {
+            format!(
+                "/subscriptions/00000000-0000-4000-8000-000000000001/resourceGroups/ids/providers/Microsoft.ManagedIdentity/userAssignedIdentities/{name}"
+            )
+        };
+        let print = |generation: i64, spec: serde_json::Value, at: &str| {
+            let mut object = json!({
+                "metadata": {"namespace": "shop", "name": "web", "uid": "u1", "generation": generation},
+                "spec": {"target": {"resourceId": "/subscriptions/00000000-0000-4000-8000-000000000001/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/web"}},
+            });
+            for (field, value) in spec.as_object().expect("fields") {
+                object["spec"][field] = value.clone();
+            }
+            let object = serde_json::from_value(object).expect("an assignment");
+            let (_, claim) = crate::api::claim::claim(&object).expect("a claim");
+            fingerprints(vec![(&claim, at.to_owned())], "").remove(&name("db").parse().expect("an id"))
+        };
+        let db = json!({"resourceId": name("db")});
+        let first = print(1, json!({"userAssigned": [db]}), "");
+        assert!(first.is_some());
+        let beside = json!({"userAssigned": [db, {"resourceId": name("other")}], "driftInterval": "1m", "deletionPolicy": "Retain"});
+        assert_eq!(print(2, beside, ""), first, "an edit of something else");
+        let asked = json!({"userAssigned": [{"resourceId": name("db"), "repair": true}]});
+        assert_ne!(print(2, asked, ""), first, "the entry itself");
+        assert_ne!(print(1, json!({"userAssigned": [db]}), "now"), first, "asked for by annotation");
     }
 
     #[test]

@@ -149,15 +149,19 @@ impl Kubernetes {
         patiently(api.get_opt(&key.name)).await
     }
 
-    /// Sets an assignment's finalizers, if the object is still as it was read.
-    pub async fn set_finalizers(&self, object: &ObjectMeta, finalizers: &[String]) -> Result<(), KubeError> {
+    /// Sets an assignment's finalizers, if the object is still as it was read. Tells the version that this made.
+    pub async fn set_finalizers(
+        &self,
+        object: &ObjectMeta,
+        finalizers: &[String],
+    ) -> Result<Option<String>, KubeError> {
         let patch = json!({ "metadata": {
             "finalizers": finalizers, "resourceVersion": object.resource_version, "uid": object.uid
         }});
         let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
         let api = self.assignments(object.namespace.as_deref().unwrap_or_default());
         let name = object.name.as_deref().unwrap_or_default();
-        missing_is_fine(self.write(api.patch_metadata(name, &params, &Patch::Merge(patch))).await)
+        version_of(self.write(api.patch_metadata(name, &params, &Patch::Merge(patch))).await)
     }
 
     /// An assignment's metadata as it is now, past any cache.
@@ -166,25 +170,36 @@ impl Kubernetes {
         Ok(found.map(|object| object.metadata))
     }
 
-    /// Applies an assignment's status as a whole: what is not in it goes.
-    pub async fn apply_status(&self, object: &ObjectMeta, status: &IdentityAssignmentStatus) -> Result<(), KubeError> {
+    /// Applies an assignment's status as a whole: what is not in it goes. Tells the version that this made.
+    ///
+    /// Only on the version given: a write that was given up may still be on its way, and must not land on a newer status.
+    pub async fn apply_status(
+        &self,
+        object: &ObjectMeta,
+        version: Option<&str>,
+        status: &IdentityAssignmentStatus,
+    ) -> Result<Option<String>, KubeError> {
         let name = object.name.as_deref().unwrap_or_default();
-        let patch = json!({
-            "apiVersion": IdentityAssignment::api_version(&()),
-            "kind": IdentityAssignment::kind(&()),
-            "metadata": { "name": name, "uid": object.uid },
-            "status": status,
-        });
         let params = PatchParams::apply(MANAGER).force();
         let api = self.assignments(object.namespace.as_deref().unwrap_or_default());
-        let applied = Patch::Apply(patch);
-        let answer = self.write(api.patch_status(name, &params, &applied)).await;
-        let Err(KubeError::Invalid(_)) = &answer else { return missing_is_fine(answer) };
+        let whole = |version: Option<&str>| {
+            Patch::Apply(json!({
+                "apiVersion": IdentityAssignment::api_version(&()),
+                "kind": IdentityAssignment::kind(&()),
+                "metadata": { "name": name, "uid": object.uid, "resourceVersion": version },
+                "status": status,
+            }))
+        };
+        let answer = self.write(api.patch_status(name, &params, &whole(version))).await;
+        let Err(KubeError::Invalid(_)) = &answer else { return version_of(answer) };
         // Where somebody else wrote a part of what is gone now, the server makes an empty one of it, which is not valid:
         // away with the whole, whoever holds it.
-        let nothing = Patch::Merge(json!({ "metadata": { "uid": object.uid }, "status": null }));
-        self.write(api.patch_status(name, &PatchParams::default(), &nothing)).await?;
-        missing_is_fine(self.write(api.patch_status(name, &params, &applied)).await)
+        let metadata = json!({ "uid": object.uid, "resourceVersion": version });
+        let nothing = Patch::Merge(json!({ "metadata": metadata, "status": null }));
+        let without = self.write(api.patch_status(name, &PatchParams::default(), &nothing)).await?;
+        version_of(
+            self.write(api.patch_status(name, &params, &whole(without.metadata.resource_version.as_deref()))).await,
+        )
     }
 
     /// Publishes an Event. A recorder of its own each time: a shared one would fold different notes of one reason into the first.
@@ -200,6 +215,15 @@ fn params() -> PostParams {
 
 fn names(status: &kube::core::Status, name: &str) -> bool {
     status.reason == "NotFound" && status.details.as_ref().is_some_and(|details| details.name == name)
+}
+
+/// The version that a write made. An object that went meanwhile needs nothing any more.
+fn version_of<K: Resource>(answer: Result<K, KubeError>) -> Result<Option<String>, KubeError> {
+    match answer {
+        Ok(object) => Ok(object.resource_version()),
+        Err(KubeError::NotFound) => Ok(None),
+        Err(error) => Err(error),
+    }
 }
 
 /// An object that went meanwhile needs nothing any more.

@@ -1,6 +1,7 @@
 //! What this process remembers of a target between visits. Losing it costs time, never an identity.
 use super::aside::Asides;
 use super::identities::Watch;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lanyard_domain::Moment;
 use lanyard_domain::contest::Contest;
 use lanyard_domain::judge::Memory;
@@ -38,6 +39,40 @@ pub struct TargetMemory {
     saying: BTreeSet<String>,
     /// Since when GETs have been showing a state that our last write replaced.
     pub superseded_since: Option<Moment>,
+    /// Of its assignments, the versions that we made ourselves.
+    pub versions: Versions,
+}
+
+/// Versions of objects that our own writes made of those that the watch has shown, by uid: until it shows them too, the
+/// next write rests on them.
+#[derive(Clone, Debug, Default)]
+pub struct Versions(BTreeMap<String, Made>);
+
+#[derive(Clone, Debug)]
+struct Made {
+    of: String,
+    now: String,
+}
+
+impl Versions {
+    /// The version to write on: that of the object as it was shown, or what we made of that one since.
+    pub fn latest(&self, shown: &ObjectMeta) -> Option<String> {
+        let version = shown.resource_version.as_ref()?;
+        let made = shown.uid.as_ref().and_then(|uid| self.0.get(uid)).filter(|made| made.of == *version);
+        Some(made.map_or(version, |made| &made.now).clone())
+    }
+
+    /// A write of ours on the latest version made this of the object as it was shown.
+    pub fn made(&mut self, shown: &ObjectMeta, now: Option<String>) {
+        if let (Some(uid), Some(of), Some(now)) = (&shown.uid, &shown.resource_version, now) {
+            self.0.insert(uid.clone(), Made { of: of.clone(), now });
+        }
+    }
+
+    /// Forgets those objects that are none of the target's any more.
+    pub fn keep(&mut self, uids: &BTreeSet<&str>) {
+        self.0.retain(|uid, _| uids.contains(uid.as_str()));
+    }
 }
 
 /// Failures since all was well.
@@ -114,6 +149,11 @@ impl TargetMemory {
         self.said.insert(about.to_owned(), essence.clone()) != Some(essence)
     }
 
+    /// It could not be said: it is news again the next time.
+    pub fn unsay(&mut self, about: &str) {
+        self.said.remove(about);
+    }
+
     /// A visit has said all that it has to. If it ended well, what it did not say is over, and would be news again:
     /// while there is trouble, kinds of it that come in turn are each told once.
     pub fn has_spoken(&mut self, ended_well: bool) {
@@ -167,6 +207,24 @@ mod tests {
         }
         assert!(tell("AsDeclared", "all is well", true));
         assert!(tell("ArmFailed", "no answer", false), "it was over, and is back");
+    }
+
+    #[test]
+    fn a_write_rests_on_what_our_last_one_made_until_the_watch_shows_another_version() {
+        let shown = |version: &str| ObjectMeta {
+            uid: Some("u1".into()),
+            resource_version: Some(version.into()),
+            ..ObjectMeta::default()
+        };
+        let mut versions = Versions::default();
+        assert_eq!(versions.latest(&shown("10")).as_deref(), Some("10"));
+        versions.made(&shown("10"), Some("11".into()));
+        versions.made(&shown("10"), Some("12".into()));
+        versions.made(&shown("10"), None);
+        assert_eq!(versions.latest(&shown("10")).as_deref(), Some("12"));
+        assert_eq!(versions.latest(&shown("13")).as_deref(), Some("13"), "somebody else wrote");
+        versions.keep(&BTreeSet::new());
+        assert_eq!(versions.latest(&shown("10")).as_deref(), Some("10"));
     }
 
     #[test]

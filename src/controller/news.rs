@@ -28,6 +28,12 @@ pub fn of(visit: &mut Visit, claims: &Complete<Claims>, verdicts: &Verdicts) -> 
     done.chain(changes).chain(notes).chain(system_kept(visit, claims)).chain(contested).chain(obstacles).collect()
 }
 
+/// What is still on the machine, or may come there yet, and is in no record any more.
+pub fn of_what_stays(visit: &Visit, claims: &Complete<Claims>) -> Vec<News> {
+    let notes = visit.notes.iter().filter(|note| note.names_what_stays()).map(|note| events::of_note(visit, note));
+    notes.chain(system_kept(visit, claims)).collect()
+}
+
 /// Assignments that leave and wanted the system-assigned identity on: it stays, and people are told how to switch it off.
 fn system_kept(visit: &Visit, claims: &Complete<Claims>) -> Vec<News> {
     let on = visit.live.as_ref().map_or(visit.record.system.is_some(), |live| live.system.is_some());

@@ -136,6 +136,10 @@ fn judge_record(context: &Context, visit: &mut Visit) -> Result<(), VisitError> 
         visit.before = Some(Before::of(visit));
     }
     let Some(live) = &visit.live else { return Err(VisitError::TooManyRounds) };
+    if guard(context, visit) != Guard::IfMatch && visit.memory.contest.doubts(live, context.now()) {
+        return Err(VisitError::Waiting(Waiting::StaleRead));
+    }
+    visit.memory.contest.saw(live);
     let timestamp = context.wall();
     let by = Judge { writer: &context.writer, now: context.now(), timestamp: &timestamp };
     match judge(&visit.record, live, &mut visit.memory.protocol, by) {
@@ -225,9 +229,14 @@ fn draw(context: &Context, visit: &Visit, claims: &Complete<Claims>) -> Plan {
     }
 }
 
-pub fn bounds(context: &Context, visit: &Visit, now: Moment) -> Bounds {
+/// What keeps a stranger's write apart from ours on this machine.
+fn guard(context: &Context, visit: &Visit) -> Guard {
     let without_etag = visit.live.as_ref().is_some_and(|live| live.etag.is_none());
-    let guard: Guard = if without_etag { context.weak() } else { context.guard(visit.target.kind()) };
+    if without_etag { context.weak() } else { context.guard(visit.target.kind()) }
+}
+
+pub fn bounds(context: &Context, visit: &Visit, now: Moment) -> Bounds {
+    let guard = guard(context, visit);
     let mut trials = visit.memory.asides.trials(now);
     if matches!(guard, Guard::Weak { allow_shrink: false }) {
         // A removal that is held for want of a guard goes with an addition: neither may wait for the other's turn.

@@ -1,6 +1,7 @@
 //! Step 3, record: what is about to be done is written before it is done.
 use super::context::Context;
 use super::error::{RecordTrouble, VisitError};
+use super::events;
 use super::identities::wishes;
 use super::kubernetes::KubeError;
 use super::queue::TargetKey;
@@ -48,6 +49,7 @@ pub async fn record(
     plan: &Plan,
     patch: Patch,
 ) -> Result<Recorded, VisitError> {
+    events::before_forgetting(context, visit, claims).await;
     let request_id = uuid::Uuid::new_v4().to_string();
     let attempt = Attempt { writer: &context.writer, operation: &request_id };
     let intended = intend(&visit.record, claims, &plan.base, &patch, attempt);

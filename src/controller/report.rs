@@ -1,6 +1,8 @@
 //! The end of every visit, whatever happened: the record settled, statuses, finalizers and Events.
 use super::context::Context;
 use super::error::{RecordTrouble, VisitError};
+use super::kubernetes::KubeError;
+use super::memory::Versions;
 use super::reconcile::{Next, bounds};
 use super::record::{remove, write};
 use super::schedule::{failed, next_look};
@@ -13,7 +15,7 @@ use crate::fail_point::{self, Point};
 use lanyard_domain::claims::{Holding, Stance};
 use lanyard_domain::depart::has_left;
 use lanyard_domain::intend::{Ending, Settled, settle as settled};
-use lanyard_domain::plan::{Bounds, Removals, Step, Trials};
+use lanyard_domain::plan::{Bounds, Removals, Trials};
 use lanyard_domain::reason::Reason;
 use lanyard_domain::verdict::{Case, End, Ready, Trouble, Verdict, verdict};
 use lanyard_domain::{Claims, Complete, Facts, IdentityId, Orchestration, Plan, plan};
@@ -48,8 +50,7 @@ pub async fn report(context: &Context, visit: &mut Visit, end: &Result<(), Visit
 
 /// Trouble is over; what ARM refused is remembered only as long as it is still wanted.
 fn all_is_well(visit: &mut Visit) {
-    let plan = visit.plan.as_ref();
-    visit.memory.asides.forget(|id| plan.is_some_and(|plan| matches!(plan.step(id), Step::Held { .. })));
+    visit.memory.asides.keep_up_with(visit.plan.as_ref());
     visit.memory.all_is_well();
 }
 
@@ -92,6 +93,8 @@ async fn told(
     };
     unread_statuses(context, visit).await;
     let ended_well = trouble.is_none() && unsettled.is_none();
+    let uids = visit.read.iter().map(|read| read.claim.key.uid.as_str()).collect();
+    visit.memory.versions.keep(&uids);
     events::publish_all(context, visit, news, ended_well).await;
     fail_point::reached(Point::AfterEvents, &visit.target).await;
     unsettled.map_or(Ok(()), Err)?;
@@ -127,6 +130,7 @@ async fn settle(
     claims: &Complete<Claims>,
     verdicts: &Verdicts,
 ) -> Result<(), VisitError> {
+    events::before_forgetting(context, visit, claims).await;
     let ending = Ending { gone: visit.gone, forgotten: visit.is_being_forgotten() };
     let concluded = match settled(&visit.record, claims, ending) {
         Settled::Remove => return Ok(remove(context, visit).await?),
@@ -206,14 +210,14 @@ fn of_all(claims: &Complete<Claims>, verdicts: &Verdicts) -> Verdict {
 
 async fn assignment_statuses(
     context: &Context,
-    visit: &Visit,
+    visit: &mut Visit,
     claims: &Complete<Claims>,
     verdicts: &Verdicts,
 ) -> Result<(), VisitError> {
     let now = context.wall();
     let troubles = visit.memory.asides.troubles(context.now());
     let mut result = Ok(());
-    for (read, (uid, verdict, if_enforced)) in visit.read.iter().zip(verdicts) {
+    for (read, (uid, verdict, if_enforced)) in visit.read.clone().iter().zip(verdicts) {
         let view = View {
             live: visit.live.as_deref(),
             plan: visit.plan.as_ref(),
@@ -222,8 +226,8 @@ async fn assignment_statuses(
         };
         let left = read.claim.leaving.is_some() && has_left(&visit.record, claims, uid);
         if !left {
-            result =
-                result.and(write_status(context, read, &status::assignment(visit, read, verdict, &view, &now)).await);
+            let status = status::assignment(visit, read, verdict, &view, &now);
+            result = result.and(write_status(context, &mut visit.memory.versions, read, &status).await);
         }
     }
     result
@@ -231,6 +235,7 @@ async fn assignment_statuses(
 
 async fn write_status(
     context: &Context,
+    versions: &mut Versions,
     read: &Readable,
     new: &crate::api::IdentityAssignmentStatus,
 ) -> Result<(), VisitError> {
@@ -238,9 +243,16 @@ async fn write_status(
         return Ok(());
     }
     fail_point::reached(Point::BeforeStatus, &read.target).await;
-    let written = context.kubernetes.apply_status(&read.object.metadata, new).await;
+    let (shown, latest) = (&read.object.metadata, versions.latest(&read.object.metadata));
+    let written = context.kubernetes.apply_status(shown, latest.as_deref(), new).await;
     fail_point::reached(Point::AfterStatus, &read.target).await;
-    Ok(written.map_err(RecordTrouble::NotWritten)?)
+    let made = written.map_err(|error| match error {
+        // What somebody else made of it is looked at first.
+        KubeError::Conflict => RecordTrouble::AssignmentChanged,
+        error => RecordTrouble::NotWritten(error),
+    })?;
+    versions.made(shown, made);
+    Ok(())
 }
 
 /// An object that cannot be read is told so, once by each process.
@@ -250,7 +262,8 @@ async fn unread_statuses(context: &Context, visit: &mut Visit) {
             "this version cannot read the object: {}; what it was last known to declare stays as it is",
             chain(&unread.why)
         );
-        if !visit.memory.is_news(&format!("unread {}", unread.claim.key.uid), &why) {
+        let about = format!("unread {}", unread.claim.key.uid);
+        if !visit.memory.is_news(&about, &why) {
             continue;
         }
         tracing::error!(assignment = %unread.claim.key, why, "this IdentityAssignment cannot be read");
@@ -262,8 +275,10 @@ async fn unread_statuses(context: &Context, visit: &mut Visit) {
             stalled: true,
         };
         let status = status::unread(&unread, &verdict, &context.wall());
-        if let Err(error) = context.kubernetes.apply_status(&unread.metadata, &status).await {
+        let version = unread.metadata.resource_version.as_deref();
+        if let Err(error) = context.kubernetes.apply_status(&unread.metadata, version, &status).await {
             tracing::warn!(assignment = %unread.claim.key, %error, "the status of an unreadable object could not be written");
+            visit.memory.unsay(&about);
         }
     }
 }
@@ -281,7 +296,7 @@ async fn tell_of_record_trouble(
     let end = End::Trouble(trouble.clone());
     let none = BTreeMap::<IdentityId, Trouble>::new();
     let view = View { live: None, plan: None, if_enforced: None, troubles: &none };
-    for read in &visit.read {
+    for read in &visit.read.clone() {
         let case = Case {
             claim: &read.claim,
             record: &visit.record,
@@ -292,16 +307,17 @@ async fn tell_of_record_trouble(
             end: &end,
             was_ready: status::was_ready(read),
         };
-        write_status(context, read, &status::assignment(visit, read, &verdict(case), &view, &context.wall())).await?;
+        let status = status::assignment(visit, read, &verdict(case), &view, &context.wall());
+        write_status(context, &mut visit.memory.versions, read, &status).await?;
     }
     Ok(())
 }
 
 /// Said while an operation lasts longer than people like to wait for a word.
-pub async fn under_way(context: &Context, visit: &Visit) {
-    let Some(claims) = &visit.claims else { return };
-    let verdicts = verdicts(context, visit, claims, &End::Applying);
-    if let Err(error) = assignment_statuses(context, visit, claims, &verdicts).await {
+pub async fn under_way(context: &Context, visit: &mut Visit) {
+    let Some(claims) = visit.claims.clone() else { return };
+    let verdicts = verdicts(context, visit, &claims, &End::Applying);
+    if let Err(error) = assignment_statuses(context, visit, &claims, &verdicts).await {
         tracing::warn!(error = chain(&error), "that a change is under way could not be told");
     }
 }

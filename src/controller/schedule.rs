@@ -167,10 +167,13 @@ fn held_until(context: &Context, visit: &Visit) -> Option<Duration> {
     let refused = holds.iter().any(|hold| matches!(hold, Hold::SetAside | Hold::Suspected));
     let aside = refused.then(|| visit.memory.asides.next_try(context.now())).flatten();
     let contested = holds.contains(&Hold::Contested).then(|| visit.memory.contest.next_try(context.now())).flatten();
-    // Where nothing went this time, nothing will go at once either.
-    let next = if visit.done.is_empty() { OPEN_LOOK } else { Duration::ZERO };
-    let more = holds.contains(&Hold::NextRequest).then_some(next);
+    let more = next_request(&holds, !visit.done.is_empty());
     turn.into_iter().chain(aside).chain(contested).chain(more).chain(dead_until(visit)).min()
+}
+
+/// What waits for the next request goes at once; where nothing went this time, nothing will go at once either.
+fn next_request(holds: &[Hold], wrote: bool) -> Option<Duration> {
+    holds.contains(&Hold::NextRequest).then_some(if wrote { Duration::ZERO } else { OPEN_LOOK })
 }
 
 /// A dead entry that is not confirmed yet, or whose identity may come back. Those of who only observes are not in the plan.
@@ -190,4 +193,17 @@ fn dead_until(visit: &Visit) -> Option<Duration> {
 pub fn jitter() -> f64 {
     let (_, low) = uuid::Uuid::new_v4().as_u64_pair();
     f64::from(u16::try_from(low & 0xffff).unwrap_or_default()) / f64::from(u16::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_the_next_request_is_not_looked_at_without_a_pause_where_nothing_went() {
+        let waiting = [Hold::SetAside, Hold::NextRequest];
+        assert_eq!(next_request(&waiting, true), Some(Duration::ZERO));
+        assert!(next_request(&waiting, false).is_some_and(|pause| pause >= Duration::from_secs(5)));
+        assert_eq!(next_request(&[Hold::SetAside], true), None);
+    }
 }

@@ -47,6 +47,8 @@ pub struct Visit {
     pub identities: Identities,
     pub plan: Option<Plan>,
     pub notes: Vec<Note>,
+    /// What was told before the record forgot what it is about: not to be told again at the end.
+    pub told_first: BTreeSet<String>,
     /// The machine as it was known when the visit began.
     pub before: Option<Before>,
     /// Principals as last seen, and the changes since the visit began.
@@ -84,6 +86,7 @@ impl Visit {
             identities: Identities::default(),
             plan: None,
             notes: Vec::new(),
+            told_first: BTreeSet::new(),
             before: None,
             principals: Principals::default(),
             changed_principals: Vec::new(),

@@ -2,6 +2,7 @@
 use super::context::Parts;
 use super::index::Change;
 use super::queue::Urgency;
+use super::schedule::jitter;
 use super::way;
 use crate::api::{IdentityAssignment, IdentityTarget};
 use futures::{StreamExt, TryStreamExt};
@@ -11,6 +12,10 @@ use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
 use std::sync::Arc;
 use std::time::Duration;
+
+/// A watch is asked to end after so long, and taken for dead a moment later: one that has gone silent says nothing of
+/// what happens. The two kinds of objects are not asked for anew at once.
+const WATCHED_FOR: std::ops::Range<u32> = 90..120;
 
 /// Before a new list, where the version to go on from is not served any more.
 const BEFORE_A_NEW_LIST: Duration = Duration::from_secs(2);
@@ -95,9 +100,10 @@ impl Watch {
 }
 
 fn from_the_start(api: Api<DynamicObject>, lists: Lists) -> Events {
+    let config = watcher::Config::default().timeout(watched_for());
     let config = match lists {
-        Lists::Streamed => watcher::Config::default().streaming_lists(),
-        Lists::Paged => watcher::Config::default(),
+        Lists::Streamed => config.streaming_lists(),
+        Lists::Paged => config,
     };
     watcher(api, config).default_backoff().boxed()
 }
@@ -105,6 +111,13 @@ fn from_the_start(api: Api<DynamicObject>, lists: Lists) -> Events {
 /// Said of `sendInitialEvents`, where the feature is off: it is on by default from Kubernetes 1.34.
 fn is_refused_to_stream(error: &watcher::Error) -> bool {
     matches!(error, watcher::Error::WatchStartFailed(kube::Error::Api(status)) if matches!(status.code, 400 | 422))
+}
+
+fn watched_for() -> u32 {
+    let span = f64::from(WATCHED_FOR.end - WATCHED_FOR.start);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a few seconds, and no less than none")]
+    let more = (span * jitter()) as u32;
+    WATCHED_FOR.start + more
 }
 
 /// The watcher would ask for the same version again, for ever: it knows only the event that says so, not the status.

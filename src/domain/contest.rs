@@ -2,10 +2,13 @@
 //!
 //! An undoing is counted when its repair succeeds, not when a read shows it: ARM took the same change of the same
 //! identity from us twice, under the `ETag` that the second was planned from, so that it had been undone in between.
-//! A read that lags, or a scale set's own `ETag` moves, end in a 412 and count for nothing.
+//! A read that lags, or a scale set's own `ETag` moves, end in a 412 and count for nothing. Where no `ETag` guards, a
+//! repair waits until a read has shown the change, or must be believed.
 //!
 //! This is memory of a process: a restart begins the count anew, and is polite again after a few more repairs.
 use crate::ids::IdentityId;
+use crate::judge::LAGS_FOR;
+use crate::live::Live;
 use crate::patch::{Edit, Patch};
 use crate::record::Switch;
 use crate::time::{Moment, Timestamp};
@@ -37,6 +40,15 @@ impl Matter {
         user.chain(patch.system.map(Self::System))
     }
 
+    fn is_so(&self, live: &Live) -> bool {
+        match self {
+            Self::User(id, Edit::Attach) => live.has(id),
+            Self::User(id, Edit::Detach) => !live.has(id),
+            Self::System(Switch::On) => live.system.is_some(),
+            Self::System(Switch::Off) => live.system.is_none(),
+        }
+    }
+
     fn opposite(&self) -> Self {
         match self {
             Self::User(id, Edit::Attach) => Self::User(id.clone(), Edit::Detach),
@@ -55,6 +67,8 @@ pub struct Undone {
     pub since: Timestamp,
     until: Moment,
     made: Moment,
+    /// A read since then has shown it as we made it.
+    seen: bool,
     told: bool,
 }
 
@@ -93,16 +107,36 @@ impl Contest {
         self.forget_old(now);
         for matter in Matter::of(patch) {
             self.0.remove(&matter.opposite());
-            let first = Undone { times: 0, since: timestamp.clone(), until: now, made: now, told: false };
+            let first = Undone { times: 0, since: timestamp.clone(), until: now, made: now, seen: false, told: false };
             self.0
                 .entry(matter)
                 .and_modify(|known| {
                     let since = if known.times == 0 { timestamp.clone() } else { known.since.clone() };
                     let times = known.times.saturating_add(1);
-                    *known = Undone { times, since, until: now.after(pause(times)), made: now, told: known.told };
+                    *known = Undone {
+                        times,
+                        since,
+                        until: now.after(pause(times)),
+                        made: now,
+                        seen: false,
+                        told: known.told,
+                    };
                 })
                 .or_insert(first);
         }
+    }
+
+    /// Without an `ETag` that guards, nothing tells a change that was undone from a read that lags behind it. A read that
+    /// does not show what we made a moment ago, and none has shown yet, is not believed.
+    #[must_use]
+    pub fn doubts(&self, live: &Live, now: Moment) -> bool {
+        let young = |undone: &Undone| !undone.seen && now.since(undone.made) < LAGS_FOR;
+        self.0.iter().any(|(matter, undone)| young(undone) && !matter.is_so(live))
+    }
+
+    /// What a read shows as we made it has arrived for certain.
+    pub fn saw(&mut self, live: &Live) {
+        self.0.iter_mut().for_each(|(matter, undone)| undone.seen |= matter.is_so(live));
     }
 
     /// What is left as it is for now, should it be undone again.

@@ -6,11 +6,14 @@ use crate::halving::Turn;
 use crate::ids::IdentityId;
 use crate::live::{DefaultIdentity, Live};
 use crate::patch::{Edit, IdentityType, Patch};
-use crate::plan::{DefaultChange, Guard, Hold, MAX_IDENTITIES_IN_REQUEST, Removals, Step, SystemStep, Trials, Why};
+use crate::plan::{
+    Bounds, DefaultChange, Facts, Guard, Hold, MAX_IDENTITIES_IN_REQUEST, Removals, Step, SystemStep, Trials, Why,
+};
 use crate::record::{Record, Switch};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A plan in the making: steps are only ever held back from here on.
+#[derive(Clone)]
 pub(crate) struct Draft<'a> {
     pub live: &'a Live,
     pub system: SystemStep,
@@ -106,22 +109,56 @@ impl Draft<'_> {
         (before != after && before != DefaultIdentity::Nobody).then_some(DefaultChange { before, after })
     }
 
-    /// Holds what claims with `Block` ask for, as far as it is what changes the default.
+    /// Narrowed down to what one request may carry, with what `Block` holds left out of it.
+    ///
+    /// A change that is balanced by another one, or made all the same by somebody else's, may go with that one alone:
+    /// whether it does is seen in the request as it would leave. What is held then makes room for the next turn.
+    pub fn one_request(mut self, facts: Facts<'_>) -> Self {
+        if !facts.claims.staying().any(blocks) {
+            self.narrow(facts.bounds);
+            return self;
+        }
+        // First of all that is due: what waits for a person takes nobody's place.
+        self.hold_blocked(&self.against_block(facts));
+        loop {
+            let mut request = self.clone();
+            request.narrow(facts.bounds);
+            let against = request.against_block(facts);
+            if against.is_nothing() {
+                return request;
+            }
+            self.hold_blocked(&against);
+        }
+    }
+
+    fn narrow(&mut self, bounds: &Bounds) {
+        self.pace(bounds.removals);
+        self.take_turn(&bounds.trials);
+        self.fit_request(bounds.split);
+        self.guard(bounds.guard);
+    }
+
+    /// What claims with `Block` ask for, as far as it is what changes the default.
     ///
     /// The rest of what they ask for goes on, and so does what others ask for: if the default changes by that
     /// alone, nothing is gained by holding. A deletion is never held.
-    pub fn hold_for_default_identity(&mut self, claims: &Complete<Claims>, record: &Record) {
-        let blocked = Blocked::by(claims, record, self);
+    fn against_block(&self, facts: Facts<'_>) -> Blocked {
+        if self.default_change().is_none() {
+            return Blocked::default();
+        }
+        let blocked = Blocked::by(facts.claims, facts.record, self);
         let kept = self.default_without(&blocked);
-        let none = || Blocked { system: false, user: BTreeSet::new() };
-        let system_alone = Blocked { system: blocked.system, ..none() };
-        let user_alone = Blocked { user: blocked.user.clone(), ..none() };
-        let enough = [none(), system_alone, user_alone].into_iter().find(|some| self.default_without(some) == kept);
-        let held = enough.unwrap_or(blocked);
-        if held.system {
+        let system_alone = Blocked { system: blocked.system, ..Blocked::default() };
+        let user_alone = Blocked { user: blocked.user.clone(), ..Blocked::default() };
+        let some = [Blocked::default(), system_alone, user_alone];
+        some.into_iter().find(|some| self.default_without(some) == kept).unwrap_or(blocked)
+    }
+
+    fn hold_blocked(&mut self, blocked: &Blocked) {
+        if blocked.system {
             self.hold_system(Hold::DefaultIdentity);
         }
-        self.hold(Hold::DefaultIdentity, |id, _| held.user.contains(id));
+        self.hold(Hold::DefaultIdentity, |id, _| blocked.user.contains(id));
     }
 
     /// The default identity after this draft without some of its changes.
@@ -135,7 +172,7 @@ impl Draft<'_> {
         DefaultIdentity::with(system, user.map(|(id, _)| id), &self.under_repair)
     }
 
-    pub fn pace(&mut self, removals: Removals) {
+    fn pace(&mut self, removals: Removals) {
         let (mut left, why) = match removals {
             Removals::Unlimited => return,
             Removals::Left(left) => (left, Hold::RemovalsPaced),
@@ -153,7 +190,7 @@ impl Draft<'_> {
     }
 
     /// What ARM refused before goes in requests of its own; the system identity by itself, if a refusal was about it.
-    pub fn take_turn(&mut self, trials: &Trials) {
+    fn take_turn(&mut self, trials: &Trials) {
         let turn = trials.halving.turn(&self.edits(), &trials.again, trials.affordable);
         self.hold(Hold::SetAside, |id, _| trials.again.has(id) && !turn.ids().contains(id));
         self.hold(Hold::Suspected, |id, _| !turn.ids().contains(id));
@@ -164,7 +201,7 @@ impl Draft<'_> {
     }
 
     /// One request names at most 150 identities; additions come first.
-    pub fn fit_request(&mut self, split: bool) {
+    fn fit_request(&mut self, split: bool) {
         let edits = self.edits();
         let attaches = edits.values().filter(|edit| **edit == Edit::Attach).count();
         let mut room_to_detach = match (split, attaches) {
@@ -184,7 +221,7 @@ impl Draft<'_> {
     }
 
     /// Without If-Match nothing that shrinks `type` is sent: it would take along what a stranger added meanwhile.
-    pub fn guard(&mut self, guard: Guard) {
+    fn guard(&mut self, guard: Guard) {
         match guard {
             Guard::IfMatch | Guard::Weak { allow_shrink: true } => return,
             Guard::Weak { allow_shrink: false } => {}
@@ -210,12 +247,17 @@ impl Draft<'_> {
 }
 
 /// The changes that claims with `Block` ask for.
+#[derive(Default)]
 struct Blocked {
     system: bool,
     user: BTreeSet<IdentityId>,
 }
 
 impl Blocked {
+    fn is_nothing(&self) -> bool {
+        !self.system && self.user.is_empty()
+    }
+
     fn by(claims: &Complete<Claims>, record: &Record, draft: &Draft<'_>) -> Self {
         let blocking: Vec<&Claim> = claims.staying().filter(|claim| blocks(claim)).collect();
         let any = |by: &[ClaimKey]| by.iter().any(|key| blocking.iter().any(|claim| claim.key.uid == key.uid));

@@ -68,14 +68,22 @@ pub struct Memory {
     pub sent: Option<Sent>,
     pub open: Option<Open>,
     pub other_writer: Option<OtherWriter>,
-    /// Since when reads have been showing a state that we know to be replaced.
-    pub stale_since: Option<Moment>,
+    /// An attempt of which reads show nothing yet.
+    pub unseen: Option<Unseen>,
     pub last_write_ended: Option<Moment>,
 }
 
 /// An attempt that may still arrive, and since when this process has known so.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Open {
+    pub operation: String,
+    pub since: Moment,
+}
+
+/// An attempt that reads do not show, although they should or may; and since when. Patience with one attempt says nothing
+/// of the next.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Unseen {
     pub operation: String,
     pub since: Moment,
 }
@@ -124,6 +132,22 @@ pub enum Note {
     Repairing { id: IdentityId, old: Option<String>, new: String },
     /// Declared and present identities were taken over at an administrator's word.
     Adopted { ids: BTreeSet<IdentityId> },
+}
+
+impl Note {
+    /// Ids leave the record by this that may be on the machine: nothing but this note names them from then on.
+    #[must_use]
+    pub fn names_what_stays(&self) -> bool {
+        match self {
+            Self::Released { .. } | Self::OpenExpired { .. } | Self::MachineReplaced { .. } => true,
+            Self::Arrived { .. }
+            | Self::Vanished { .. }
+            | Self::PutBack { .. }
+            | Self::PrincipalChanged { .. }
+            | Self::Repairing { .. }
+            | Self::Adopted { .. } => false,
+        }
+    }
 }
 
 /// What a fresh read makes of the record.
@@ -253,15 +277,17 @@ fn resolve(intent: &mut Intent, live: &Fresh<Live>, memory: &mut Memory, by: Jud
         (Fate::Gone, _) => Resolved::Void,
         (Fate::Running, _) => Resolved::Wait(Waiting::Running),
         (Fate::Open, Outcome::Unknown | Outcome::Refused) => {
-            memory.stale_since = None;
+            memory.unseen = None;
             open(intent, memory, by.now)
         }
-        (Fate::Open, Outcome::Accepted | Outcome::Succeeded | Outcome::Failed) if is_stale(live, memory, by.now) => {
+        (Fate::Open, Outcome::Accepted | Outcome::Succeeded | Outcome::Failed)
+            if is_stale(intent, live, memory, by.now) =>
+        {
             Resolved::Wait(Waiting::StaleRead)
         }
         // The old ETag is back, and with it their chance to attempts from the same state: this one is as if refused.
         (Fate::Open, Outcome::Accepted | Outcome::Failed) if revive(intent, live) => {
-            memory.stale_since = None;
+            memory.unseen = None;
             open(intent, memory, by.now)
         }
         (Fate::Open | Fate::Closed(_), Outcome::Accepted | Outcome::Failed) => {
@@ -271,7 +297,7 @@ fn resolve(intent: &mut Intent, live: &Fresh<Live>, memory: &mut Memory, by: Jud
         // A read from before the base shows another ETag too: what it lacks is forgotten only when it has to be
         // believed. Until then it may be planned from, since If-Match tells whether it was the truth.
         (Fate::Closed(seen), Outcome::Unknown | Outcome::Refused)
-            if lacks(intent, &seen) && is_stale_for(LAGS_FOR, live, memory, by.now) =>
+            if lacks(intent, &seen) && is_stale_for(LAGS_FOR, intent, live, memory, by.now) =>
         {
             if intent.unanswered.len() < MOST_UNANSWERED { Resolved::Moved } else { Resolved::Wait(Waiting::StaleRead) }
         }
@@ -325,12 +351,15 @@ fn open(intent: &Intent, memory: &mut Memory, now: Moment) -> Resolved {
 }
 
 /// ARM told us a newer ETag than this read shows; without ETags nothing can be told.
-fn is_stale(live: &Live, memory: &mut Memory, now: Moment) -> bool {
-    is_stale_for(STALE_FOR, live, memory, now)
+fn is_stale(intent: &Intent, live: &Live, memory: &mut Memory, now: Moment) -> bool {
+    is_stale_for(STALE_FOR, intent, live, memory, now)
 }
 
-fn is_stale_for(patience: Duration, live: &Live, memory: &mut Memory, now: Moment) -> bool {
-    let since = *memory.stale_since.get_or_insert(now);
+fn is_stale_for(patience: Duration, intent: &Intent, live: &Live, memory: &mut Memory, now: Moment) -> bool {
+    let known = memory.unseen.take().filter(|unseen| unseen.operation == intent.operation);
+    let unseen = known.unwrap_or_else(|| Unseen { operation: intent.operation.clone(), since: now });
+    let since = unseen.since;
+    memory.unseen = Some(unseen);
     live.etag.is_some() && now.since(since) < patience
 }
 

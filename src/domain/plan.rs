@@ -181,13 +181,7 @@ pub fn plan(facts: Facts<'_>) -> Plan {
     draft.set_aside(&facts.bounds.set_aside);
     draft.contested(&facts.bounds.contested);
     let default_change = draft.default_change();
-    if default_change.is_some() {
-        draft.hold_for_default_identity(facts.claims, facts.record);
-    }
-    draft.pace(facts.bounds.removals);
-    draft.take_turn(&facts.bounds.trials);
-    draft.fit_request(facts.bounds.split);
-    draft.guard(facts.bounds.guard);
+    let draft = draft.one_request(facts);
     Plan {
         base: Base { unique_id: facts.live.unique_id.clone(), etag: facts.live.etag.clone() },
         patch: draft.patch(),

@@ -377,4 +377,42 @@ mod tests {
         }
         assert_eq!(told(Reason::RequestRejected, 0), (false, true));
     }
+
+    #[test]
+    fn who_observes_is_not_ready_where_enforce_would_have_to_wait() {
+        let db: IdentityId = IdentityId::told_by_arm("db");
+        let claim = Claim {
+            key: ClaimKey { namespace: "shop".into(), name: "web".into(), uid: "u1".into() },
+            generation: 1,
+            user: [(db.clone(), Ensure::Present)].into(),
+            repair: std::collections::BTreeSet::new(),
+            system: SystemWish::Unmanaged,
+            mode: Mode::Observe,
+            stance: Stance::Hold(Holding::Observe),
+            deletion_policy: crate::claims::DeletionPolicy::Detach,
+            default_identity_change: crate::claims::DefaultIdentityChange::Block,
+            leaving: None,
+        };
+        let machine = "/subscriptions/00000000-0000-0000-0000-00000000000a/resourceGroups/shop/providers/Microsoft.Compute/virtualMachines/web";
+        let record = Record::empty(machine.parse().expect("a machine's id"));
+        let told = |if_enforced: &Plan| {
+            verdict(Case {
+                claim: &claim,
+                record: &record,
+                plan: Some(&Plan::nothing()),
+                if_enforced: Some(if_enforced),
+                set_aside: &BTreeMap::new(),
+                contest: &Contest::default(),
+                end: &End::Settled,
+                was_ready: true,
+            })
+        };
+        assert_eq!(told(&Plan::nothing()).ready, Ready::True);
+        for why in [Hold::DefaultIdentity, Hold::RemovalsPaused, Hold::SetAside] {
+            let held = Step::Held { edit: Edit::Attach, why };
+            let waiting = told(&Plan { steps: [(db.clone(), held)].into(), ..Plan::nothing() });
+            assert_eq!((waiting.ready, waiting.reason), (Ready::False, Reason::ChangesPending), "{why:?}");
+            assert!(waiting.message.contains(&why.to_string()), "{}", waiting.message);
+        }
+    }
 }

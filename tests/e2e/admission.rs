@@ -204,6 +204,30 @@ async fn an_identity_is_named_once_and_at_most_150_are() -> Result<()> {
 }
 
 #[tokio::test]
+async fn a_repair_is_asked_for_of_what_is_to_be_present_alone() -> Result<()> {
+    let world = World::start().await?;
+    let server = Server::of(&world);
+    let with = |ensure: Value, repair: Value| {
+        let mut entry = identity("shop-db");
+        (entry["ensure"], entry["repair"]) = (ensure, repair);
+        entry.as_object_mut().into_iter().for_each(|entry| entry.retain(|_, value| !value.is_null()));
+        json!({"userAssigned": [identity("other"), entry]})
+    };
+    for (ensure, repair) in [
+        (json!("Present"), json!(true)),
+        (Value::Null, json!(true)),
+        (json!("Absent"), json!(false)),
+        (json!("Absent"), Value::Null),
+    ] {
+        assert_eq!(server.answer(&with(ensure.clone(), repair.clone())).await?, Ok(()), "{ensure} {repair}");
+    }
+    let refused = server.answer(&with(json!("Absent"), json!(true))).await?.expect_err("nothing to repair");
+    assert!(refused.contains("leave repair out, or write ensure: Present"), "{refused}");
+    assert!(is_one_sentence(&refused, ""), "{refused}");
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_machine_cannot_be_changed_but_its_spelling_can() -> Result<()> {
     let world = World::start().await?;
     let server = Server::of(&world);

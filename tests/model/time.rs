@@ -30,7 +30,8 @@ pub fn ten_seconds_pass(world: &mut World) -> Option<()> {
 pub fn a_minute_passes(world: &mut World) -> Option<()> {
     let young = |since: &Moment| NOW.since(*since) < STALE_FOR;
     let waits = |process: &Process| {
-        let since = [&process.memory.stale_since, &process.superseded_since, &process.gone_since];
+        let unseen = process.memory.unseen.as_ref().map(|unseen| &unseen.since);
+        let since = [unseen, process.superseded_since.as_ref(), process.gone_since.as_ref()];
         process.rests() && since.into_iter().flatten().any(young)
     };
     if !world.processes.iter().any(waits) {

@@ -277,7 +277,7 @@ impl World {
             let memory = &mut process.memory;
             memory.open.iter_mut().for_each(|open| older(&mut open.since));
             memory.other_writer.iter_mut().for_each(|other| older(&mut other.seen));
-            memory.stale_since.iter_mut().for_each(older);
+            memory.unseen.iter_mut().for_each(|unseen| older(&mut unseen.since));
             memory.last_write_ended.iter_mut().for_each(older);
             process.superseded_since.iter_mut().for_each(older);
             process.gone_since.iter_mut().for_each(older);

@@ -1,11 +1,11 @@
 //! What holds for any claims, record and live state: at least 20,000 cases each, or as many as `PROPTEST_CASES` says.
 use crate::kit::{NOTHING_SAID, NOW, judged_at, live};
-use crate::wild::{Case, Planned, an_id, bounded_case, case, config};
+use crate::wild::{Case, Planned, an_id, bounded_case, case, config, searched_case};
 use lanyard_domain::audit::audit;
 use lanyard_domain::claims::{DefaultIdentityChange, Stance};
 use lanyard_domain::judge::{Judgement, Memory, Outcome, Sent};
 use lanyard_domain::live::{DefaultIdentity, Principal};
-use lanyard_domain::plan::{Guard, Hold, MAX_IDENTITIES_IN_REQUEST, Removals};
+use lanyard_domain::plan::{Guard, Hold, MAX_IDENTITIES_IN_REQUEST, Removals, Trials};
 use lanyard_domain::{Bounds, Claim, Edit, Ensure, IdentityId, Intent, Live, Patch, Record, Switch, Unanswered};
 use proptest::prelude::*;
 use std::collections::BTreeSet;
@@ -62,6 +62,14 @@ fn default_of(case: &Case, patch: Option<&Patch>) -> DefaultIdentity {
     let block = patch.map_or_else(|| case.block(), |patch| case.block().patched(&patch.body()).expect("covered"));
     let ids: Vec<IdentityId> = block.user.iter().map(|id| IdentityId::told_by_arm(id)).collect();
     DefaultIdentity::of(block.system, ids.iter())
+}
+
+/// By the edits alone: no request needs to have this type.
+fn default_with(case: &Case, patch: &Patch) -> DefaultIdentity {
+    let removed = patch.removed_set();
+    let stay = case.live.user.keys().filter(|id| !removed.contains(*id));
+    let system = patch.system.map_or(case.live.system.is_some(), |switch| switch == Switch::On);
+    DefaultIdentity::of(system, stay.chain(patch.added()))
 }
 
 proptest! {
@@ -257,6 +265,31 @@ proptest! {
         if before != DefaultIdentity::Nobody {
             prop_assert_eq!(before, default_of(&case, planned.plan.patch.as_ref()), "{}", planned.plan);
         }
+    }
+
+    /// Nor does it by a request that carries a part of what is due: what it alters, others ask for, or deletions.
+    #[test]
+    fn no_request_changes_the_default_identity_against_a_block(case in searched_case()) {
+        let planned = case.planned();
+        let (before, patch) = (default_of(&case, None), planned.plan.patch.as_ref());
+        let after = default_of(&case, patch);
+        if before != after && before != DefaultIdentity::Nobody {
+            let mut unblocked = patch.cloned().expect("it changes something");
+            unblocked.edits.retain(|id, edit| !case.is_blocked(id, *edit));
+            unblocked.system = unblocked.system.filter(|_| !case.is_switch_blocked());
+            let alone = default_with(&case, &unblocked);
+            prop_assert_eq!(after, alone, "what is blocked changes it: {}", planned.plan);
+        }
+    }
+
+    /// What `Block` holds makes room: in the midst of a search, what else is due still has its turn.
+    #[test]
+    fn what_is_blocked_takes_nobodys_turn(case in searched_case()) {
+        let trials = Trials { affordable: true, ..case.bounds.trials.clone() };
+        let case = Case { bounds: Bounds { trials, ..Bounds::default() }, ..case };
+        let at_once = Case { bounds: Bounds::default(), ..case.clone() };
+        let (searching, at_once) = (case.planned().plan, at_once.planned().plan);
+        prop_assert_eq!(searching.patch.is_none(), at_once.patch.is_none(), "{}\n\n{}", searching, at_once);
     }
 
     /// Under any bounds there is a last request.

@@ -2,7 +2,7 @@
 use crate::kit::{NOW, claim, clear, complete, complete_with, id, ids, intent, judged_at, live, read, record};
 use lanyard_domain::depart::{depart, has_left, recorded_claims};
 use lanyard_domain::evidence::{Census, NotFresh, STALE_FOR};
-use lanyard_domain::judge::{Judgement, Memory, Note, OPEN_FOR, Outcome, Sent, Waiting};
+use lanyard_domain::judge::{Judgement, Memory, Note, OPEN_FOR, Outcome, Sent, Unseen, Waiting};
 use lanyard_domain::{
     Claim, Claims, Complete, DeletionPolicy, Intent, Leaving, Mode, Record, RecordedClaim, SystemWish, Unanswered,
 };
@@ -13,6 +13,11 @@ fn sent(operation: &str, outcome: Outcome, added: &str, removed: &str) -> Memory
     let sent =
         Sent { operation: operation.into(), outcome, added: ids_of(added), removed: ids_of(removed), system: None };
     Memory { sent: Some(sent), ..Memory::default() }
+}
+
+/// Reads have not been showing this attempt since `NOW`.
+fn unseen(operation: &str) -> Option<Unseen> {
+    Some(Unseen { operation: operation.into(), since: NOW })
 }
 
 fn with(intent: Intent, record: Record) -> Record {
@@ -87,7 +92,7 @@ fn a_failed_operation_under_the_old_etag_may_be_a_stale_read() {
 #[test]
 fn an_etag_given_back_gives_earlier_attempts_their_chance_back() {
     let union = with(second("a"), record("m1", ""));
-    let mut memory = Memory { stale_since: Some(NOW), ..sent("op-2", Outcome::Failed, "a", "") };
+    let mut memory = Memory { unseen: unseen("op-2"), ..sent("op-2", Outcome::Failed, "a", "") };
     let Judgement::Clear { record, .. } = judged_at(NOW.after(STALE_FOR), &union, &live("m1", 1, ""), &mut memory)
     else {
         unreachable!("nothing to wait for")
@@ -158,7 +163,7 @@ fn a_state_that_is_believed_in_the_end_is_not_doubted_at_every_visit() {
 #[test]
 fn patience_with_one_attempt_is_not_spent_on_the_next() {
     let union = with(second("a"), record("m1", ""));
-    let mut memory = Memory { stale_since: Some(NOW), ..sent("op-2", Outcome::Failed, "a", "") };
+    let mut memory = Memory { unseen: unseen("op-2"), ..sent("op-2", Outcome::Failed, "a", "") };
     let later = NOW.after(STALE_FOR);
     let given_back = live("m1", 1, "");
     assert!(matches!(judged_at(later, &union, &given_back, &mut memory), Judgement::Clear { .. }));
@@ -167,6 +172,42 @@ fn patience_with_one_attempt_is_not_spent_on_the_next() {
     memory.sent = sent("op-3", Outcome::Succeeded, "a", "").sent;
     let judged = judged_at(later, &with(third, record("m1", "")), &given_back, &mut memory);
     assert_eq!(judged, Judgement::Wait(Waiting::StaleRead));
+}
+
+#[test]
+fn patience_with_an_attempt_without_an_answer_is_not_spent_on_one_that_was_accepted() {
+    let lost = with(intent("a", ""), record("m1", ""));
+    let mut memory = sent("op-1", Outcome::Unknown, "a", "");
+    let moved = live("m1", 2, "");
+    assert!(
+        matches!(judged_at(NOW, &lost, &moved, &mut memory), Judgement::Clear { record, .. } if record.intent.is_some())
+    );
+
+    // Planned from what the read showed, and accepted: reads lag behind this one from now on.
+    let accepted = NOW.after(STALE_FOR / 2);
+    let again = with(Intent { base: crate::kit::base("m1", 2), ..second("a") }, record("m1", ""));
+    memory.sent = sent("op-2", Outcome::Succeeded, "a", "").sent;
+    for (now, waits) in [(accepted, true), (NOW.after(STALE_FOR), true), (accepted.after(STALE_FOR), false)] {
+        let judged = judged_at(now, &again, &moved, &mut memory);
+        assert_eq!(judged == Judgement::Wait(Waiting::StaleRead), waits, "at {now:?}");
+    }
+}
+
+#[test]
+fn where_no_etag_tells_what_is_there_after_five_minutes_had_arrived() {
+    let plain = |names: &str| lanyard_domain::Live { etag: None, ..live("m1", 1, names) };
+    let without = lanyard_domain::Base { etag: None, ..crate::kit::base("m1", 1) };
+    let unsettled = with(Intent { base: without, ..intent("a b", "") }, record("m1", ""));
+    let mut memory = Memory::default();
+    let (open, _) = clear(&unsettled, &plain("a"), &mut memory);
+    assert_eq!(open.intent, unsettled.intent, "it may still arrive");
+    let Judgement::Clear { record, notes } = judged_at(NOW.after(OPEN_FOR), &unsettled, &plain("a"), &mut memory)
+    else {
+        unreachable!("nothing to wait for")
+    };
+    assert_eq!(record.attached.into_keys().collect::<Vec<_>>(), [id("a")], "ours, not nobody's");
+    assert!(record.intent.is_none());
+    assert_eq!(notes, [Note::Arrived { ids: ids(["a"]) }, Note::OpenExpired { ids: ids(["b"]) }]);
 }
 
 #[test]

@@ -4,11 +4,12 @@ use crate::kit::{NOTHING_SAID, base, claim, complete_with, live, record};
 use crate::merge::ArmBlock;
 use lanyard_domain::claims::{DefaultIdentityChange, Holding};
 use lanyard_domain::evidence::Census;
+use lanyard_domain::halving::{Again, Halving};
 use lanyard_domain::live::{Orchestration, SystemIdentity};
-use lanyard_domain::plan::{Guard, Removals};
+use lanyard_domain::plan::{Guard, Removals, Trials};
 use lanyard_domain::{
-    Attached, Bounds, Claim, ClaimKey, Claims, Complete, DeletionPolicy, Ensure, Facts, Fresh, IdentityId, Leaving,
-    Live, Mode, Patch, Plan, Principal, Record, RecordedClaim, Stance, SystemWish, plan,
+    Attached, Bounds, Claim, ClaimKey, Claims, Complete, DeletionPolicy, Edit, Ensure, Facts, Fresh, IdentityId,
+    Leaving, Live, Mode, Patch, Plan, Principal, Record, RecordedClaim, Stance, SystemWish, plan,
 };
 use proptest::prelude::*;
 use std::collections::{BTreeMap, BTreeSet};
@@ -206,6 +207,22 @@ pub fn bounded_case() -> impl Strategy<Value = Case> {
     (any_case(), some_bounds()).prop_map(|(case, bounds)| Case { bounds, ..case })
 }
 
+/// The same in the midst of a search for what ARM refused, and with what is tried again.
+pub fn searched_case() -> impl Strategy<Value = Case> {
+    let due = || ids(4).prop_map(|ids| ids.into_iter().map(|id| (id, Edit::Attach)).collect::<BTreeMap<_, _>>());
+    let refusals = proptest::collection::vec((due(), proptest::bool::weighted(0.2)), 0..3);
+    (bounded_case(), refusals, ids(2), ids(1), any::<bool>()).prop_map(
+        |(mut case, refusals, together, alone, affordable)| {
+            let mut halving = Halving::default();
+            for (sent, system) in refusals {
+                halving.refused(&sent, system);
+            }
+            case.bounds.trials = Trials { halving, again: Again { together, alone }, affordable };
+            case
+        },
+    )
+}
+
 /// As the controller comes to a plan.
 pub struct Planned {
     pub claims: Complete<Claims>,
@@ -327,6 +344,30 @@ impl Case {
             how == Leaving::Release && known.present.contains(id)
         });
         self.record.attached.contains_key(id) && !let_go && !gone
+    }
+
+    fn blocking(&self) -> impl Iterator<Item = &Claim> {
+        let enforcing = self.staying().filter(|claim| claim.stance == Stance::Enforce);
+        enforcing.filter(|claim| claim.default_identity_change == DefaultIdentityChange::Block)
+    }
+
+    /// A claim with `Block` asks for this change, and no deletion does.
+    pub fn is_blocked(&self, id: &IdentityId, edit: Edit) -> bool {
+        let recorded = |claim: &Claim| self.recorded(&claim.key.uid).is_some_and(|known| known.present.contains(id));
+        let declared = |claim: &Claim| recorded(claim) || claim.user.get(id) == Some(&Ensure::Present);
+        if edit == Edit::Attach {
+            return self.blocking().any(|claim| claim.user.get(id) == Some(&Ensure::Present));
+        }
+        if self.user_voices(id).absent {
+            return self.blocking().any(|claim| claim.user.get(id) == Some(&Ensure::Absent));
+        }
+        let gone = |known: &RecordedClaim| self.gone.contains(&known.key.uid) && known.present.contains(id);
+        let deleted = self.read.iter().any(|claim| claim.leaving.is_some() && declared(claim));
+        !deleted && !self.record.claims.iter().any(gone) && self.blocking().any(declared)
+    }
+
+    pub fn is_switch_blocked(&self) -> bool {
+        self.blocking().any(|claim| claim.system != SystemWish::Unmanaged)
     }
 
     /// Every id that anybody says anything of.

@@ -125,6 +125,26 @@ fn nothing_comes_back_at_once_without_the_means_to_write() {
     assert!(asides.next_try(at(4000)).is_some_and(|wait| !wait.is_zero()), "held up by something else");
 }
 
+/// A plan that holds these back.
+fn holding<'a>(holds: impl IntoIterator<Item = (&'a str, Hold)>) -> Plan {
+    let step = |(name, why)| (id(name), Step::Held { edit: Edit::Attach, why });
+    Plan { steps: holds.into_iter().map(step).collect(), ..Plan::nothing() }
+}
+
+#[test]
+fn a_suspect_that_waits_for_a_persons_word_keeps_no_search_open() {
+    let mut asides = Asides::default();
+    assert_eq!(asides.halving.refused(&patch(["a", "b"]).edits, false), None);
+    let message = "somebody is at fault".to_owned();
+    asides.suspect(Suspicion { reason: Reason::AssignRefused, message, since: at(5) });
+    asides.accepted(&patch(["a"]));
+    asides.keep_up_with(Some(&holding([("b", Hold::Suspected)])));
+    assert!(asides.halving.is_under_way() && asides.any_for(|reason| reason == Reason::AssignRefused));
+    asides.keep_up_with(Some(&holding([("b", Hold::DefaultIdentity)])));
+    assert!(!asides.halving.is_under_way() && asides.troubles(at(6)).is_empty());
+    assert!(!asides.any_for(|_| true), "no token is renewed for it");
+}
+
 #[test]
 fn those_searched_among_are_told_so_until_the_search_ends() {
     let mut asides = Asides::default();
@@ -133,8 +153,10 @@ fn those_searched_among_are_told_so_until_the_search_ends() {
     let message = "somebody is at fault".to_owned();
     asides.suspect(Suspicion { reason: Reason::AssignRefused, message, since: at(5) });
     assert_eq!(asides.troubles(at(6)).len(), 2);
+    asides.keep_up_with(Some(&holding([("a", Hold::Suspected), ("b", Hold::SetAside)])));
+    assert_eq!(asides.troubles(at(6)).len(), 2, "both are still due");
     asides.accepted(&all);
-    asides.forget(|_| true);
+    asides.keep_up_with(Some(&Plan::nothing()));
     assert!(asides.troubles(at(6)).is_empty() && asides.next_try(at(6)).is_none());
 }
 

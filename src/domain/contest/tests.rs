@@ -172,3 +172,27 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn without_an_etag_a_read_that_never_showed_a_change_is_believed_after_a_while_only() {
+    let with = |names: &[&str]| Live {
+        user: names.iter().map(|name| (id(name), crate::live::Principal::default())).collect(),
+        ..Live::default()
+    };
+    let mut contest = Contest::default();
+    made(&mut contest, &patch("a", Edit::Attach), 100);
+    assert!(contest.doubts(&with(&[]), at(119)), "it may be from before the write");
+    assert!(!contest.doubts(&with(&["a", "b"]), at(101)));
+    assert!(!contest.doubts(&with(&[]), at(120)), "no read lags so long");
+
+    contest.saw(&with(&["a"]));
+    assert!(!contest.doubts(&with(&[]), at(101)), "it was there, and somebody took it off");
+    made(&mut contest, &patch("a", Edit::Attach), 102);
+    assert!(contest.doubts(&with(&[]), at(103)), "of the repair no read has told yet");
+    made(&mut contest, &patch("a", Edit::Detach), 104);
+    assert!(contest.doubts(&with(&["a"]), at(105)) && !contest.doubts(&with(&[]), at(105)));
+
+    let mut contest = Contest::default();
+    contest.made(&switch(Switch::On), at(100), &wall(100));
+    assert!(contest.doubts(&with(&[]), at(101)));
+}

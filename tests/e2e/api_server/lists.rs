@@ -63,6 +63,21 @@ async fn a_version_that_is_gone_for_good_is_left_behind() -> Result<()> {
     it.ends_well().await
 }
 
+/// The watcher takes one for dead that says nothing for five seconds longer than it was asked to last.
+#[tokio::test]
+async fn every_watch_is_asked_to_end_within_two_minutes() -> Result<()> {
+    let own = Own::new(quick()).await?;
+    let it = Troubled::start(&own).await?;
+    let lasts: Vec<Option<u32>> = it.api.asked().iter().filter(|asked| watches(asked)).map(timeout).collect();
+    ensure!(lasts.len() >= 2, "{lasts:?}");
+    ensure!(lasts.iter().all(|seconds| seconds.is_some_and(|seconds| (60..=120).contains(&seconds))), "{lasts:?}");
+    it.ends_well().await
+}
+
+fn timeout(asked: &Asked) -> Option<u32> {
+    asked.path.split(['?', '&']).find_map(|part| part.strip_prefix("timeoutSeconds="))?.parse().ok()
+}
+
 #[tokio::test]
 async fn a_watch_that_is_always_closed_at_once_makes_no_storm() -> Result<()> {
     let own = Own::new(quick()).await?;

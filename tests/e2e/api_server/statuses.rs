@@ -1,5 +1,6 @@
 //! Statuses and finalizers that are not taken.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
@@ -7,6 +8,7 @@ use k8s_openapi::api::admissionregistration::v1::{ValidatingAdmissionPolicy, Val
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use rstest::rstest;
 use serde_json::json;
+use tokio::sync::Notify;
 
 use super::{Troubled, lasts, log_lines, no_storm, quick};
 use crate::harness::{Asked, Own, Stage, Trouble, assignment};
@@ -30,6 +32,40 @@ async fn trouble_with_every_second_status_costs_nothing(#[case] trouble: Trouble
     ensure!(it.api.met(conflict) >= 6, "{} writes of a status", it.api.met(conflict));
     no_storm(&it, since.0, since.1)?;
     it.sent_exactly(4)?;
+    it.ends_well().await
+}
+
+#[tokio::test]
+async fn a_status_that_was_given_up_does_not_land_on_a_newer_one() -> Result<()> {
+    let own = Own::new(quick()).await?;
+    let it = Troubled::start(&own).await?;
+    let arrives = Arc::new(Notify::new());
+    it.api.once(Asked::writes_status, Trouble::Late(arrives.clone()));
+    it.change("shop-db", "shop-queue").await?;
+    it.until_both_have("shop-queue").await?;
+    it.change("shop-queue", "shop-db").await?;
+    it.until_both_have("shop-db").await?;
+
+    arrives.notify_one();
+    it.stage.until("the late status to have come", async || Ok(it.api.landed() == 1)).await?;
+    for machine in it.machines() {
+        let ready = it.stage.condition(machine.name(), "Ready").await?;
+        ensure!(ready.is_some_and(|ready| ready.status == "True"), "{} has an old status", machine.name());
+    }
+    it.sent_exactly(3)?;
+    it.ends_well().await
+}
+
+#[tokio::test]
+async fn in_the_ordinary_case_no_status_is_written_twice() -> Result<()> {
+    let own = Own::new(quick()).await?;
+    let it = Troubled::start(&own).await?;
+    let before = it.api.count(Asked::writes_status);
+    ensure!(before == it.machines().len(), "{before} writes of a status for two new assignments");
+    it.change("shop-db", "shop-queue").await?;
+    it.until_both_have("shop-queue").await?;
+    let after = it.api.count(Asked::writes_status) - before;
+    ensure!(after == it.machines().len(), "{after} writes of a status for two changes");
     it.ends_well().await
 }
 

@@ -15,6 +15,7 @@ use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
 /// How long a small page takes.
@@ -74,6 +75,8 @@ pub enum Trouble {
     LoseRequest,
     /// It is done, and the connection ends.
     LoseAnswer,
+    /// The connection ends, and it is done when this is told so.
+    Late(Arc<Notify>),
     /// It is done, and half of the answer comes.
     Truncate,
     /// Taken to the server after a while.
@@ -128,6 +131,8 @@ struct State {
     journal: Vec<Asked>,
     /// Watches may begin with a list; else this is a server from before they could.
     streams_lists: bool,
+    /// Late requests that the server has answered.
+    landed: usize,
 }
 
 /// Plain HTTP on loopback; the administrator's rights for whoever comes.
@@ -212,6 +217,11 @@ impl ApiProxy {
         state.rules.iter().find(|rule| rule.number == number).map_or(0, |rule| rule.seen)
     }
 
+    /// How many requests have come late.
+    pub fn landed(&self) -> usize {
+        self.way.state().landed
+    }
+
     /// What came this way.
     pub fn asked(&self) -> Vec<Asked> {
         self.way.state().journal.clone()
@@ -291,6 +301,15 @@ impl Way {
             Some(Trouble::LoseRequest) => Err(lost()),
             Some(Trouble::LoseAnswer) => {
                 self.take(request).await?;
+                Err(lost())
+            }
+            Some(Trouble::Late(told)) => {
+                let way = self.clone();
+                tokio::spawn(async move {
+                    told.notified().await;
+                    let _ = way.take(request).await;
+                    way.state().landed += 1;
+                });
                 Err(lost())
             }
             Some(Trouble::Truncate) => truncated(self.take(request).await?).await,

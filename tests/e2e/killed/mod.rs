@@ -11,6 +11,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use arm_simulator::{ArmSimulator, Effect, Fault, Machine, Pace, Settings, Throttling};
+use k8s_openapi::api::events::v1::Event;
+use kube::api::{Api, ListParams};
+use lanyard::api::RELEASE;
+use lanyard::api::assignment::SystemAssigned;
 use lanyard::fail_point::{Point, STANDS_STILL};
 use serde_json::Value;
 use strum::VariantArray as _;
@@ -153,6 +157,59 @@ async fn an_intent_that_a_stranger_overtook_holds_nothing_up_for_long() -> Resul
     // 10 s for the process that wrote it, and no minute of doubt: the next attempt asks ARM by its If-Match.
     ensure!(begun.elapsed() < Duration::from_secs(45), "it took {:?}", begun.elapsed());
     ensure!(vm.identities() == ["shop-db", "theirs"] && sent(&vm).len() == 1, "{:?}", sent(&vm));
+    Ok(())
+}
+
+/// What an assignment leaves behind by a person's word is in no record any more: an Event has to name it.
+#[tokio::test]
+#[cfg_attr(not(debug_assertions), ignore = "a release has no fail points")]
+async fn what_is_let_go_is_named_by_an_event_wherever_the_process_dies() -> Result<()> {
+    let own = Own::new(settings(Duration::from_millis(60))).await?;
+    let killer = Killer::new(&own)?;
+    let stage = own.stage()?;
+    let new = |(n, point): (usize, &Point)| (stage.vm(&format!("let-go-{n}")).create(), *point);
+    let machines: Vec<(Machine, Point)> = Point::VARIANTS.iter().enumerate().map(new).collect();
+    for (machine, _) in &machines {
+        stage.declare(assignment(machine.name()).on(machine).present("data").system(SystemAssigned::Enabled)).await?;
+    }
+    for (machine, _) in &machines {
+        stage.until_ready(machine.name()).await?;
+    }
+    killer.arm(&machines)?;
+    for (machine, _) in &machines {
+        stage.annotate(machine.name(), RELEASE, "true").await?;
+        stage.delete(machine.name()).await?;
+    }
+    let gone = async |machine: &Machine| {
+        Ok::<_, anyhow::Error>(
+            stage.assignment(machine.name()).await?.is_none() && stage.target(machine).await?.is_none(),
+        )
+    };
+    let all = async || {
+        let standing = killer.standing()?;
+        for (machine, _) in machines.iter().filter(|(machine, _)| !standing.contains(machine.name())) {
+            if !gone(machine).await? {
+                return Ok(false);
+            }
+        }
+        Ok(killer.visits().await? == Some(standing.len()))
+    };
+    stage.until("all visits to stand still", all).await?;
+    let stood = killer.standing()?.len();
+    ensure!(stood >= 6, "only {stood} moments of a release were reached");
+    let _next = killer.kill()?;
+    for (machine, point) in &machines {
+        stage.until(&format!("{point:?} to be over"), async || gone(machine).await).await?;
+    }
+    let events: Api<Event> = Api::namespaced(own.client.clone(), "default");
+    let notes: Vec<String> =
+        events.list(&ListParams::default()).await?.items.into_iter().filter_map(|event| event.note).collect();
+    for (machine, point) in &machines {
+        let told = |said: &str| notes.iter().any(|note| note.contains(&format!("{} {said}", machine.name())));
+        ensure!(machine.identities() == ["data"] && machine.system_principal().is_some(), "{point:?}");
+        ensure!(told("stays, and is nobody's here"), "{point:?}: no Event names what stays");
+        ensure!(told("stays on;"), "{point:?}: no Event tells of the system-assigned identity");
+    }
     Ok(())
 }
 
