@@ -1,18 +1,22 @@
 //! The controller's processes: killed, paused, doubled and started anew while the story goes on.
 
+use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Result;
 use fastrand::Rng;
+use strum::IntoStaticStr;
 use tokio_util::sync::CancellationToken;
 
+use super::tally::Tally;
 use crate::harness::{Controller, Own};
 
 /// The brake has tests of its own.
 const FLAGS: [&str; 1] = ["--removal-burst=100000"];
 
 /// What becomes of the processes, one after another.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 enum Turn {
     /// SIGKILL; the next one starts so much later.
     Kill { down: u64 },
@@ -45,52 +49,66 @@ pub struct Unrest {
     pub calm: Duration,
 }
 
-/// Goes on until told that the story is over; then one process runs, and is given back.
-pub async fn run(own: &Own, seed: u64, unrest: Unrest, over: &CancellationToken) -> Result<Controller> {
-    let mut rng = Rng::with_seed(seed);
-    let mut running = own.start(&FLAGS)?;
-    for number in 1.. {
-        let calm = if number % (unrest.turns + 1) == 0 { unrest.calm } else { Duration::ZERO };
-        let spell = calm + Duration::from_millis(rng.u64(1_000..7_000));
-        tokio::select! {
-            () = over.cancelled() => break,
-            () = tokio::time::sleep(spell) => {}
-        }
-        running = take(own, running, turn(&mut rng)).await?;
-    }
-    Ok(running)
+/// Processes that all come to the cluster by the same way.
+pub struct Crew<'a> {
+    pub own: &'a Own,
+    pub kubeconfig: &'a Path,
+    pub unrest: Unrest,
 }
 
-async fn take(own: &Own, mut running: Controller, turn: Turn) -> Result<Controller> {
-    let pause = |millis| tokio::time::sleep(Duration::from_millis(millis));
-    match turn {
-        Turn::Kill { down } => {
-            running.kill()?;
-            pause(down).await;
-            own.start(&FLAGS)
+impl Crew<'_> {
+    /// Goes on until told that the story is over; then one process runs, and is given back, with what was done to them.
+    pub async fn run(&self, seed: u64, over: &CancellationToken) -> Result<(Controller, Tally)> {
+        let (mut rng, mut turns) = (Rng::with_seed(seed), Tally::default());
+        let mut running = self.start()?;
+        for number in 1.. {
+            let calm = if number % (self.unrest.turns + 1) == 0 { self.unrest.calm } else { Duration::ZERO };
+            let spell = calm + Duration::from_millis(rng.u64(1_000..7_000));
+            if over.run_until_cancelled(tokio::time::sleep(spell)).await.is_none() {
+                break;
+            }
+            let turn = turn(&mut rng);
+            turns.count(turn.into());
+            running = self.take(running, turn).await?;
         }
-        Turn::Terminate { down } => {
-            running.terminate().await?;
-            pause(down).await;
-            own.start(&FLAGS)
-        }
-        Turn::Double { millis } => {
-            let second = own.start(&FLAGS)?;
-            pause(millis).await;
-            second.kill()?;
-            Ok(running)
-        }
-        Turn::Succeed { millis } => {
-            let second = own.start(&FLAGS)?;
-            pause(millis).await;
-            running.kill()?;
-            Ok(second)
-        }
-        Turn::Freeze { millis } => {
-            running.signal("STOP")?;
-            pause(millis).await;
-            running.signal("CONT")?;
-            Ok(running)
+        Ok((running, turns))
+    }
+
+    fn start(&self) -> Result<Controller> {
+        self.own.start_by(self.kubeconfig, &FLAGS)
+    }
+
+    async fn take(&self, mut running: Controller, turn: Turn) -> Result<Controller> {
+        let pause = |millis| tokio::time::sleep(Duration::from_millis(millis));
+        match turn {
+            Turn::Kill { down } => {
+                running.kill()?;
+                pause(down).await;
+                self.start()
+            }
+            Turn::Terminate { down } => {
+                running.terminate().await?;
+                pause(down).await;
+                self.start()
+            }
+            Turn::Double { millis } => {
+                let second = self.start()?;
+                pause(millis).await;
+                second.kill()?;
+                Ok(running)
+            }
+            Turn::Succeed { millis } => {
+                let second = self.start()?;
+                pause(millis).await;
+                running.kill()?;
+                Ok(second)
+            }
+            Turn::Freeze { millis } => {
+                running.signal("STOP")?;
+                pause(millis).await;
+                running.signal("CONT")?;
+                Ok(running)
+            }
         }
     }
 }
