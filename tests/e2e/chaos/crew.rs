@@ -1,9 +1,9 @@
 //! The controller's processes: killed, paused, doubled and started anew while the story goes on.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Result, ensure};
 use fastrand::Rng;
 use strum::IntoStaticStr;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +13,12 @@ use crate::harness::{Controller, Own};
 
 /// The brake has tests of its own.
 const FLAGS: [&str; 1] = ["--removal-burst=100000"];
+
+/// Between two looks at whether the process runs.
+const LOOK: Duration = Duration::from_millis(200);
+/// What a process says that cannot start since the API server refuses it, or is not there.
+const AT_THE_START: [&str; 3] =
+    ["the Kubernetes API server cannot be asked", "the Kubernetes API server did not answer", "no permission to list"];
 
 /// What becomes of the processes, one after another.
 #[derive(Clone, Copy, Debug, IntoStaticStr)]
@@ -64,14 +70,35 @@ impl Crew<'_> {
         for number in 1.. {
             let calm = if number % (self.unrest.turns + 1) == 0 { self.unrest.calm } else { Duration::ZERO };
             let spell = calm + Duration::from_millis(rng.u64(1_000..7_000));
-            if over.run_until_cancelled(tokio::time::sleep(spell)).await.is_none() {
+            running = self.keep(running, spell, &mut turns, over).await?;
+            if over.is_cancelled() {
                 break;
             }
             let turn = turn(&mut rng);
             turns.count(turn.into());
             running = self.take(running, turn).await?;
         }
+        ended_well(&running.log)?;
         Ok((running, turns))
+    }
+
+    /// As a kubelet does: one that ended by itself is started again.
+    async fn keep(
+        &self,
+        mut running: Controller,
+        spell: Duration,
+        turns: &mut Tally,
+        over: &CancellationToken,
+    ) -> Result<Controller> {
+        let begun = Instant::now();
+        while begun.elapsed() < spell && !over.is_cancelled() {
+            if !running.runs()? {
+                turns.count("restart");
+                running = self.start()?;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+        Ok(running)
     }
 
     fn start(&self) -> Result<Controller> {
@@ -87,7 +114,9 @@ impl Crew<'_> {
                 self.start()
             }
             Turn::Terminate { down } => {
-                running.terminate().await?;
+                if running.runs()? {
+                    running.terminate().await?;
+                }
                 pause(down).await;
                 self.start()
             }
@@ -104,11 +133,25 @@ impl Crew<'_> {
                 Ok(second)
             }
             Turn::Freeze { millis } => {
-                running.signal("STOP")?;
-                pause(millis).await;
-                running.signal("CONT")?;
+                // One that has just ended hears nothing, and is started again.
+                if running.signal("STOP").is_ok() {
+                    pause(millis).await;
+                    running.signal("CONT")?;
+                }
                 Ok(running)
             }
         }
     }
+}
+
+/// No process ended by itself but at its start, for want of an API server that answers; and none panicked.
+fn ended_well(log: &Path) -> Result<()> {
+    let log = std::fs::read_to_string(log)?;
+    let wrong: Vec<&str> = log
+        .lines()
+        .filter(|line| !line.starts_with('{') && !line.is_empty())
+        .filter(|line| !AT_THE_START.iter().any(|told| line.contains(told)))
+        .collect();
+    ensure!(wrong.is_empty(), "a process ended by itself: {wrong:#?}");
+    Ok(())
 }

@@ -149,11 +149,10 @@ impl Run {
         let acted = async {
             let done = perform(&stages, &story).await;
             over.cancel();
-            done
+            Ok(done)
         };
-        let (crew, weather, (acts, done)) =
-            tokio::join!(crew.run(self.seed, &over), weather::run(&api, self.seed, &over), acted);
-        let ((_controller, turns), weather) = (crew?, weather?);
+        let all = tokio::try_join!(crew.run(self.seed, &over), weather::run(&api, self.seed, &over), acted);
+        let ((_controller, turns), weather, (acts, done)) = all.with_context(|| self.to_string())?;
         let assignments = story.assignments();
         println!("{} machines, {assignments} assignments, {} s", story.tracks.len(), began.elapsed().as_secs());
         println!("acts of people and strangers: {acts}\nturns of processes: {turns}");

@@ -111,7 +111,9 @@ async fn befall(api: &ApiProxy, spell: Spell, over: &CancellationToken) -> Resul
     }
     over.run_until_cancelled(tokio::time::sleep(spell.lasts)).await;
     let met = rules.iter().map(|number| api.met(*number).div_ceil(spell.every)).sum();
-    rules.iter().for_each(|number| api.end(*number));
+    for number in &rules {
+        api.end(*number);
+    }
     if matches!(spell.weather, Weather::Deaf | Weather::Unreachable) {
         api.break_watches().await?;
     }
