@@ -46,13 +46,22 @@ fn turn(rng: &mut Rng) -> Turn {
     }
 }
 
-/// How restless the processes are. A process waits 10 s for what another one was about to write: where none lives as
-/// long, nothing ever settles.
+/// When all is restless, processes and weather alike, and when all is left alone. A process waits 10 s for what another
+/// one was about to write, and reads all machines when it starts: where none is left alone for long, nothing settles.
 #[derive(Clone, Copy, Debug)]
 pub struct Unrest {
-    /// Turns close together, before a calm.
-    pub turns: usize,
+    pub since: Instant,
+    pub storm: Duration,
     pub calm: Duration,
+}
+
+impl Unrest {
+    /// How long it is calm still.
+    pub fn calm_for(&self) -> Duration {
+        let cycle = self.storm + self.calm;
+        let into = Duration::from_secs_f64(self.since.elapsed().as_secs_f64() % cycle.as_secs_f64());
+        if into < self.storm { Duration::ZERO } else { cycle - into }
+    }
 }
 
 /// Processes that all come to the cluster by the same way.
@@ -67,9 +76,8 @@ impl Crew<'_> {
     pub async fn run(&self, seed: u64, over: &CancellationToken) -> Result<(Controller, Tally)> {
         let (mut rng, mut turns) = (Rng::with_seed(seed), Tally::default());
         let mut running = self.start()?;
-        for number in 1.. {
-            let calm = if number % (self.unrest.turns + 1) == 0 { self.unrest.calm } else { Duration::ZERO };
-            let spell = calm + Duration::from_millis(rng.u64(1_000..7_000));
+        loop {
+            let spell = self.unrest.calm_for() + Duration::from_millis(rng.u64(1_000..7_000));
             running = self.keep(running, spell, &mut turns, over).await?;
             if over.is_cancelled() {
                 break;

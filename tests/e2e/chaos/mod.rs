@@ -90,7 +90,7 @@ async fn whatever_chance_brings_ends_as_the_reference_says() -> Result<()> {
 async fn whatever_happens_for_long_to_many_machines_ends_as_the_reference_says() -> Result<()> {
     let size = std::env::var("CHAOS_SIZE").map_or(Ok(LONG), |size| sized(&size))?;
     let run = Run { test: "whatever_happens_for_long", seed: drawn(), size };
-    let met = run.play(Unrest { turns: 4, calm: Duration::from_secs(30) }).await?;
+    let met = run.play(Duration::from_secs(16), Duration::from_secs(45)).await?;
     let missing: Vec<&Weather> = Weather::VARIANTS.iter().filter(|kind| met.of((*kind).into()) == 0).collect();
     ensure!(missing.is_empty() || size.tracks < LONG.tracks, "nothing met {missing:?}");
     Ok(())
@@ -128,11 +128,11 @@ impl fmt::Display for Run {
 
 impl Run {
     async fn short(self) -> Result<()> {
-        self.play(Unrest { turns: 3, calm: Duration::from_secs(60) }).await.map(|_| ())
+        self.play(Duration::from_secs(16), Duration::from_secs(60)).await.map(|_| ())
     }
 
     /// What the weather met.
-    async fn play(self, unrest: Unrest) -> Result<Tally> {
+    async fn play(self, storm: Duration, calm: Duration) -> Result<Tally> {
         // Past what captures the words of a test: who waits for one that hangs can tell which it is.
         writeln!(std::io::stderr(), "to repeat it: {self}")?;
         let began = Instant::now();
@@ -144,6 +144,7 @@ impl Run {
             trouble::make_identity(&stages[0], name);
         }
         let api = ApiProxy::open(own.client.clone(), own.control_plane()?.directory()).await?;
+        let unrest = Unrest { since: Instant::now(), storm, calm };
         let crew = Crew { own: &own, kubeconfig: &api.kubeconfig, unrest };
         let over = CancellationToken::new();
         let acted = async {
@@ -151,7 +152,7 @@ impl Run {
             over.cancel();
             Ok(done)
         };
-        let all = tokio::try_join!(crew.run(self.seed, &over), weather::run(&api, self.seed, &over), acted);
+        let all = tokio::try_join!(crew.run(self.seed, &over), weather::run(&api, self.seed, unrest, &over), acted);
         let ((_controller, turns), weather, (acts, done)) = all.with_context(|| self.to_string())?;
         let assignments = story.assignments();
         println!("{} machines, {assignments} assignments, {} s", story.tracks.len(), began.elapsed().as_secs());

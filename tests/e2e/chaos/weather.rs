@@ -8,6 +8,7 @@ use fastrand::Rng;
 use strum::{IntoStaticStr, VariantArray};
 use tokio_util::sync::CancellationToken;
 
+use super::crew::Unrest;
 use super::tally::Tally;
 use crate::harness::{ApiProxy, Asked, Trouble};
 
@@ -83,20 +84,20 @@ impl Forecast {
 }
 
 /// Goes on until told that the story is over; then all is well, and what was met is told.
-pub async fn run(api: &ApiProxy, seed: u64, over: &CancellationToken) -> Result<Tally> {
+pub async fn run(api: &ApiProxy, seed: u64, unrest: Unrest, over: &CancellationToken) -> Result<Tally> {
     // Not the numbers that the crew draws.
     let mut forecast = Forecast { rng: Rng::with_seed(!seed), coming: Vec::new() };
     let mut met = Tally::default();
-    while let Some(spell) = over.run_until_cancelled(fair(&mut forecast)).await {
+    while let Some(spell) = over.run_until_cancelled(fair(&mut forecast, unrest)).await {
         let times = befall(api, spell, over).await?;
         met.count_more(spell.weather.into(), times);
     }
     Ok(met)
 }
 
-async fn fair(forecast: &mut Forecast) -> Spell {
+async fn fair(forecast: &mut Forecast, unrest: Unrest) -> Spell {
     let spell = forecast.next();
-    tokio::time::sleep(spell.fair).await;
+    tokio::time::sleep(unrest.calm_for() + spell.fair).await;
     spell
 }
 
