@@ -51,16 +51,16 @@ fn turn(rng: &mut Rng) -> Turn {
 #[derive(Clone, Copy, Debug)]
 pub struct Unrest {
     pub since: Instant,
-    pub storm: Duration,
+    pub restless: Duration,
     pub calm: Duration,
 }
 
 impl Unrest {
     /// How long it is calm still.
     pub fn calm_for(&self) -> Duration {
-        let cycle = self.storm + self.calm;
+        let cycle = self.restless + self.calm;
         let into = Duration::from_secs_f64(self.since.elapsed().as_secs_f64() % cycle.as_secs_f64());
-        if into < self.storm { Duration::ZERO } else { cycle - into }
+        if into < self.restless { Duration::ZERO } else { cycle - into }
     }
 }
 

@@ -132,7 +132,7 @@ impl Run {
     }
 
     /// What the weather met.
-    async fn play(self, storm: Duration, calm: Duration) -> Result<Tally> {
+    async fn play(self, restless: Duration, calm: Duration) -> Result<Tally> {
         // Past what captures the words of a test: who waits for one that hangs can tell which it is.
         writeln!(std::io::stderr(), "to repeat it: {self}")?;
         let began = Instant::now();
@@ -144,7 +144,7 @@ impl Run {
             trouble::make_identity(&stages[0], name);
         }
         let api = ApiProxy::open(own.client.clone(), own.control_plane()?.directory()).await?;
-        let unrest = Unrest { since: Instant::now(), storm, calm };
+        let unrest = Unrest { since: Instant::now(), restless, calm };
         let crew = Crew { own: &own, kubeconfig: &api.kubeconfig, unrest };
         let over = CancellationToken::new();
         let acted = async {
