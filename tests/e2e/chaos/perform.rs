@@ -11,6 +11,7 @@ use serde_json::json;
 
 use super::log::{Entry, Log, Span, now};
 use super::story::{Act, Block, Kind, Spec, Track, Who};
+use super::tally::Tally;
 use super::trouble::{Armed, befall, id_of, intrude};
 use crate::harness::{GROUP, Stage, until_some};
 
@@ -29,6 +30,8 @@ pub struct Player<'a> {
     pub log: Log,
     /// What was done, in words, for whoever must find out what went wrong.
     pub told: Vec<String>,
+    /// The same, by kind.
+    pub done: Tally,
     made: u64,
     pub armed: Armed,
 }
@@ -38,7 +41,16 @@ impl<'a> Player<'a> {
         let id = stages[0].arm_id(track);
         let machine = stages[0].arm.find_machine(&id).context("a machine's id")?;
         let log = Log { kind: track.kind, starts: track.start.is_some(), entries: Vec::new() };
-        let mut player = Self { stages, track, machine, log, told: Vec::new(), made: 0, armed: Armed::default() };
+        let mut player = Self {
+            stages,
+            track,
+            machine,
+            log,
+            told: Vec::new(),
+            done: Tally::default(),
+            made: 0,
+            armed: Armed::default(),
+        };
         if let Some(block) = &track.start {
             player.make(block);
         }
@@ -69,6 +81,7 @@ impl<'a> Player<'a> {
     /// Does it. `alone`: since all was settled, nothing else was done.
     pub async fn act(&mut self, act: &Act, alone: bool) -> Result<()> {
         self.told.push(format!("{} {act:?}", now()));
+        self.done.count(self.kind_of(act));
         match act {
             Act::Say { who, spec } => self.say(who, spec).await,
             Act::Leave { who, release, strip } => self.leave(who, *release, *strip).await,
@@ -101,6 +114,24 @@ impl<'a> Player<'a> {
                 tokio::time::sleep(Duration::from_millis(*millis)).await;
                 Ok(())
             }
+        }
+    }
+
+    fn kind_of(&self, act: &Act) -> &'static str {
+        match act {
+            Act::Say { who, .. } if self.is_declared(who) => "change",
+            Act::Foreign(deed) => deed.into(),
+            Act::Say { .. }
+            | Act::Leave { .. }
+            | Act::Strip(_)
+            | Act::Lie(_)
+            | Act::Forge(_)
+            | Act::Forget
+            | Act::Adopt
+            | Act::Replace(_)
+            | Act::Make(_)
+            | Act::Trouble(_)
+            | Act::Pause { .. } => act.into(),
         }
     }
 

@@ -1,10 +1,11 @@
 //! What happens to each machine, as data: a function of the seed alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use arm_simulator::Machine;
 use lanyard::api::assignment::{AksNodePool, Ensure, Mode, SystemAssigned};
+use strum::IntoStaticStr;
 
 use crate::harness::{Declared, assignment};
 
@@ -19,6 +20,27 @@ pub const STRANGE: [Name; 2] = ["backup", "scanner"];
 #[derive(Clone, Debug)]
 pub struct Story {
     pub tracks: Vec<Track>,
+}
+
+impl Story {
+    /// Assignments that somebody makes.
+    pub fn assignments(&self) -> usize {
+        let said = self.tracks.iter().flat_map(|track| track.bursts.iter().flatten()).filter_map(|act| match act {
+            Act::Say { who, .. } => Some(who),
+            Act::Leave { .. }
+            | Act::Strip(_)
+            | Act::Lie(_)
+            | Act::Forge(_)
+            | Act::Forget
+            | Act::Adopt
+            | Act::Foreign(_)
+            | Act::Replace(_)
+            | Act::Make(_)
+            | Act::Trouble(_)
+            | Act::Pause { .. } => None,
+        });
+        said.collect::<BTreeSet<_>>().len()
+    }
 }
 
 /// One machine, and what happens to it.
@@ -133,7 +155,8 @@ fn spelled(id: &str, rng: &mut fastrand::Rng) -> String {
         .collect()
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Act {
     /// Created, or changed to this.
     Say {
@@ -168,7 +191,8 @@ pub enum Act {
 }
 
 /// What a stranger does to the identity block.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Deed {
     Add(Name),
     Remove(Name),

@@ -368,11 +368,13 @@ fn lost() -> io::Error {
     io::Error::other("lost")
 }
 
+/// Half of the body, and then the connection ends: where the head says how long all of it is, that stays as it was.
 async fn truncated(answer: Response<Body>) -> io::Result<Response<Body>> {
     let (parts, body) = answer.into_parts();
     let whole = axum::body::to_bytes(body, usize::MAX).await.map_err(io::Error::other)?;
     let half = whole.slice(..whole.len() / 2);
-    Ok(Response::from_parts(parts, Body::from(half)))
+    let ends = futures::stream::iter([Ok(half), Err(lost())]);
+    Ok(Response::from_parts(parts, Body::from_stream(ends)))
 }
 
 async fn first_events(answer: Response<Body>, events: usize) -> io::Result<Response<Body>> {

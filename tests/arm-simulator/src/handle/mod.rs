@@ -163,6 +163,12 @@ impl ArmSimulator {
         parked.len()
     }
 
+    /// How many requests are on their way, to arrive late.
+    #[must_use]
+    pub fn late_requests(&self) -> usize {
+        self.shared.world().parked.len()
+    }
+
     /// Drops the requests that are on their way: they never arrive. Gives how many.
     pub fn lose_late_requests(&self) -> usize {
         std::mem::take(&mut self.shared.world().parked).len()
