@@ -7,6 +7,7 @@ mod context;
 mod error;
 mod events;
 mod finalizers;
+mod follow;
 mod gather;
 mod identities;
 mod index;

@@ -8,8 +8,10 @@ use crate::api::claim::drift_interval;
 use crate::arm::{ArmError, chain};
 use lanyard_domain::Plan;
 use lanyard_domain::dangling::Stays;
+use lanyard_domain::judge::Waiting;
 use lanyard_domain::pace::{Class, pause};
 use lanyard_domain::plan::{Hold, Step};
+use lanyard_domain::poll::look;
 use lanyard_domain::reason::Reason;
 use lanyard_domain::verdict::Trouble;
 use std::time::Duration;
@@ -46,7 +48,12 @@ pub fn failed(context: &Context, visit: &mut Visit, error: &VisitError) -> Failu
     let blinked = reason == Reason::TargetNotFound && row.times == 1 && visit.record.unique_id.is_some();
     // Races are counted one by one: several may be lost in one visit.
     let times = if let VisitError::Outrun { races } = error { *races } else { row.times };
-    let wait = if blinked { BLINK } else { pause(class, times, lasting, jitter()) };
+    let wait = match error {
+        _ if blinked => BLINK,
+        // Nobody polls it: somebody else's, or one that has outlasted us or the process that began it.
+        VisitError::Waiting(Waiting::Running) => look(lasting, jitter()),
+        _ => pause(class, times, lasting, jitter()),
+    };
     let wait = sooner_for_others(context, visit, class, wait);
     let urgency = match class {
         Class::Waiting => Urgency::Waiting,
