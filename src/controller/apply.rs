@@ -50,13 +50,13 @@ pub async fn apply(context: &Context, visit: &mut Visit, recorded: Recorded) -> 
     let sent = Instant::now();
     let target = visit.target.clone();
     let etag = recorded.patch().if_match.clone();
-    let answer = context.arm.patch_identity(&target, &body, etag.as_ref(), recorded.request_id()).await;
+    let answer = Box::pin(context.arm.patch_identity(&target, &body, etag.as_ref(), recorded.request_id())).await;
     count(context, visit, &recorded, answer.as_ref().err());
     fail_point::reached(Point::PatchAnswered, &target).await;
     let answered = audit_log::Answered::of(&answer);
     let result = match answer {
         Ok(accepted) => taken(context, visit, &recorded, leaves, accepted).await,
-        Err(error) => turned_down(context, visit, &recorded, error).await,
+        Err(error) => Box::pin(turned_down(context, visit, &recorded, error)).await,
     };
     visit.memory.protocol.last_write_ended = Some(context.now());
     audit_log::written(visit, &recorded, &body, sent.elapsed(), answered, &result);
@@ -86,7 +86,7 @@ async fn taken(
     remember_outcome(visit, recorded, Outcome::Accepted);
     visit.memory.races = 0;
     let correlation_id = accepted.correlation_id.clone();
-    finalizers::add(context, visit).await;
+    Box::pin(finalizers::add(context, visit)).await;
     let end = match &accepted.operation {
         // Nothing to follow, and yet it runs: the machine itself has to tell.
         None if accepted.live.as_ref().is_some_and(Live::is_updating) => Ok(Progress::Lost),
@@ -99,7 +99,7 @@ async fn taken(
             succeeded(context, visit, recorded);
             ("Succeeded", Ok(Applied::Ended))
         }
-        Ok(Progress::Failed(error)) => ("Failed", failed(context, visit, recorded, error).await),
+        Ok(Progress::Failed(error)) => ("Failed", Box::pin(failed(context, visit, recorded, error)).await),
         // The machine itself has to tell.
         Ok(Progress::Lost | Progress::Running { .. }) => ("Unknown", Ok(Applied::Ended)),
         Err(error) => ("Unknown", Err(error)),

@@ -48,11 +48,12 @@ pub fn failed(context: &Context, visit: &mut Visit, error: &VisitError) -> Failu
     let blinked = reason == Reason::TargetNotFound && row.times == 1 && visit.record.unique_id.is_some();
     // Races are counted one by one: several may be lost in one visit.
     let times = if let VisitError::Outrun { races } = error { *races } else { row.times };
-    let wait = match error {
-        _ if blinked => BLINK,
-        // Nobody polls it: somebody else's, or one that has outlasted us or the process that began it.
-        VisitError::Waiting(Waiting::Running) => look(lasting, jitter()),
-        _ => pause(class, times, lasting, jitter()),
+    // Nobody polls it: somebody else's, or one that has outlasted us or the process that began it.
+    let runs = matches!(error, VisitError::Waiting(Waiting::Running));
+    let wait = match (blinked, runs) {
+        (true, _) => BLINK,
+        (false, true) => look(lasting, jitter()),
+        (false, false) => pause(class, times, lasting, jitter()),
     };
     let wait = sooner_for_others(context, visit, class, wait);
     let urgency = match class {
