@@ -2,7 +2,7 @@
 use crate::api::{IdentityAssignment, IdentityTarget};
 use crate::arm::{Arm, CredentialKind, CredentialOptions, Settings, credential};
 use crate::clock::Clock;
-use crate::controller::{Brake, Choices, Kubernetes, Parts, Queue, Rate, open, run};
+use crate::controller::{Brake, Choices, Kubernetes, Parts, Queue, Rate, always_open, run};
 use crate::lease::{Elector, Place};
 use crate::telemetry::{CountsExchanges, LogFormat, Metrics, start_logging};
 use anyhow::Context as _;
@@ -185,7 +185,7 @@ impl Controller {
             kubernetes: Kubernetes::new(client, instance.clone()),
             index: Arc::default(),
             queue: Arc::new(Queue::new(self.process.concurrency.max(1), clock)),
-            gate: open(),
+            gate: always_open(),
             brake: Arc::new(Brake::new(
                 self.safety.removal_burst,
                 self.safety.removal_rate,

@@ -1,12 +1,13 @@
 //! Step 4, apply: one PATCH under If-Match, followed to its end.
 use super::context::Context;
 use super::error::VisitError;
+use super::follow::follow;
 use super::record::Recorded;
 use super::visit::{Done, Visit};
-use super::{audit_log, finalizers, refusal, report, seen};
+use super::{audit_log, finalizers, refusal, seen};
 use crate::api::status::PlannedChange;
 use crate::api::target::LastWrite;
-use crate::arm::{Accepted, ArmError, Operation, PATCH_LEAVES_WITHIN, Progress};
+use crate::arm::{Accepted, ArmError, PATCH_LEAVES_WITHIN, Progress};
 use crate::fail_point::{self, Point};
 use lanyard_domain::intend::refused;
 use lanyard_domain::judge::{Note, Outcome, Sent};
@@ -15,25 +16,6 @@ use lanyard_domain::plan::{DefaultChange, Plan, SystemStep, default_change};
 use lanyard_domain::{IdentityId, Live, Patch, Timestamp};
 use std::time::Duration;
 use tokio::time::Instant;
-
-/// The first poll: some endpoints are done by then, and it costs little.
-const POLL_FIRST: Duration = Duration::from_millis(500);
-/// Then every second, while the operation is as young as most ever get (half of those of VMs end within 4.7 s).
-const POLL_SOON: Duration = Duration::from_secs(1);
-const SOON: Duration = Duration::from_secs(10);
-const POLL_SLOWEST: Duration = Duration::from_secs(30);
-
-/// `Reconciling` is written only for an operation that lasts longer.
-const WORTH_TELLING: Duration = Duration::from_secs(3);
-
-/// What a poll's Retry-After may ask for: neither a burst nor a sleep for the day.
-const POLL_LONGEST: Duration = Duration::from_secs(5 * 60);
-
-/// After that an operation is left to be judged by the machine itself: later changes of the target must be looked at.
-const LONGEST_FOLLOWED: Duration = Duration::from_secs(15 * 60);
-
-/// Polls that fail in a row before the operation is left to be judged by the machine itself.
-const POLLS_THAT_MAY_FAIL: u32 = 8;
 
 /// What is next after an apply.
 #[derive(Debug)]
@@ -68,13 +50,13 @@ pub async fn apply(context: &Context, visit: &mut Visit, recorded: Recorded) -> 
     let sent = Instant::now();
     let target = visit.target.clone();
     let etag = recorded.patch().if_match.clone();
-    let answer = context.arm.patch_identity(&target, &body, etag.as_ref(), recorded.request_id()).await;
+    let answer = Box::pin(context.arm.patch_identity(&target, &body, etag.as_ref(), recorded.request_id())).await;
     count(context, visit, &recorded, answer.as_ref().err());
     fail_point::reached(Point::PatchAnswered, &target).await;
     let answered = audit_log::Answered::of(&answer);
     let result = match answer {
         Ok(accepted) => taken(context, visit, &recorded, leaves, accepted).await,
-        Err(error) => turned_down(context, visit, &recorded, error).await,
+        Err(error) => Box::pin(turned_down(context, visit, &recorded, error)).await,
     };
     visit.memory.protocol.last_write_ended = Some(context.now());
     audit_log::written(visit, &recorded, &body, sent.elapsed(), answered, &result);
@@ -104,7 +86,7 @@ async fn taken(
     remember_outcome(visit, recorded, Outcome::Accepted);
     visit.memory.races = 0;
     let correlation_id = accepted.correlation_id.clone();
-    finalizers::add(context, visit).await;
+    Box::pin(finalizers::add(context, visit)).await;
     let end = match &accepted.operation {
         // Nothing to follow, and yet it runs: the machine itself has to tell.
         None if accepted.live.as_ref().is_some_and(Live::is_updating) => Ok(Progress::Lost),
@@ -117,7 +99,7 @@ async fn taken(
             succeeded(context, visit, recorded);
             ("Succeeded", Ok(Applied::Ended))
         }
-        Ok(Progress::Failed(error)) => ("Failed", failed(context, visit, recorded, error).await),
+        Ok(Progress::Failed(error)) => ("Failed", Box::pin(failed(context, visit, recorded, error)).await),
         // The machine itself has to tell.
         Ok(Progress::Lost | Progress::Running { .. }) => ("Unknown", Ok(Applied::Ended)),
         Err(error) => ("Unknown", Err(error)),
@@ -183,63 +165,6 @@ pub fn planned(patch: &Patch, changes: Option<&DefaultChange>) -> PlannedChange 
         system_assigned: patch.system.map(Into::into),
         default_identity: changes.map(seen::of_change),
     }
-}
-
-/// Polls until the operation ends. The slot is given back meanwhile: a slow operation delays no other target.
-async fn follow(context: &Context, visit: &mut Visit, operation: &Operation) -> Result<Progress, VisitError> {
-    visit.slot = None;
-    context.queue.parked(&visit.target);
-    let begun = Instant::now();
-    let mut wait = clamped(operation.first_pause().unwrap_or(POLL_FIRST));
-    let mut failed = 0;
-    let mut told = false;
-    let end = loop {
-        if !told && begun.elapsed() + wait > WORTH_TELLING {
-            pause_or_stop(context, WORTH_TELLING.saturating_sub(begun.elapsed()).min(wait)).await?;
-            wait = wait.saturating_sub(WORTH_TELLING.saturating_sub(begun.elapsed()));
-            report::under_way(context, visit).await;
-            told = true;
-        }
-        pause_or_stop(context, wait).await?;
-        fail_point::reached(Point::BeforePoll, &visit.target).await;
-        match context.arm.poll(operation).await {
-            Ok(Progress::Running { retry_after }) => {
-                failed = 0;
-                wait = clamped(retry_after.unwrap_or_else(|| next_poll(begun.elapsed())));
-                if begun.elapsed() > LONGEST_FOLLOWED {
-                    break Progress::Lost;
-                }
-            }
-            Ok(end) => break end,
-            Err(error @ ArmError::ForeignHost { .. }) => return Err(error.into()),
-            Err(error) if failed >= POLLS_THAT_MAY_FAIL => return Err(error.into()),
-            Err(error) => {
-                failed += 1;
-                wait = match error.class() {
-                    Class::Throttled(pause) => clamped(pause),
-                    _ => next_poll(begun.elapsed()),
-                };
-            }
-        }
-    };
-    context.queue.resumed(&visit.target);
-    visit.slot = context.slots.clone().acquire_owned().await.ok();
-    Ok(end)
-}
-
-async fn pause_or_stop(context: &Context, wait: Duration) -> Result<(), VisitError> {
-    tokio::select! {
-        () = context.stop.cancelled() => Err(VisitError::Stopping),
-        () = tokio::time::sleep(wait) => Ok(()),
-    }
-}
-
-fn clamped(wait: Duration) -> Duration {
-    wait.clamp(POLL_FIRST, POLL_LONGEST)
-}
-
-fn next_poll(elapsed: Duration) -> Duration {
-    if elapsed < SOON { POLL_SOON } else { (elapsed / 4).min(POLL_SLOWEST) }
 }
 
 /// The operation ended badly: what it is about waits by itself, the rest is judged and planned anew.

@@ -17,7 +17,7 @@ pub type TargetKey = Arc<TargetId>;
 pub type Gate = Arc<dyn Fn(&str, Urgency) -> Duration + Send + Sync>;
 
 /// A gate that is never shut: requests wait for their budget one by one.
-pub fn open() -> Gate {
+pub fn always_open() -> Gate {
     Arc::new(|_, _| Duration::ZERO)
 }
 
@@ -134,11 +134,11 @@ mod tests {
     async fn what_is_due_later_comes_later_unless_somebody_asks() {
         let (queue, begun) = (queue(), Instant::now());
         queue.push(target("a"), Urgency::Change, None);
-        let (a, _) = queue.next(&open()).await;
+        let (a, _) = queue.next(&always_open()).await;
         queue.done(&a, Some((begun + Duration::from_secs(600), Urgency::Drift)));
         queue.push(target("b"), Urgency::Change, None);
-        assert_eq!(queue.next(&open()).await, (target("b"), Urgency::Change));
-        assert_eq!(queue.next(&open()).await, (target("a"), Urgency::Drift));
+        assert_eq!(queue.next(&always_open()).await, (target("b"), Urgency::Change));
+        assert_eq!(queue.next(&always_open()).await, (target("a"), Urgency::Drift));
         assert_eq!(begun.elapsed().as_secs(), 600);
     }
 
@@ -157,7 +157,7 @@ mod tests {
         let queue = Arc::new(queue());
         let waits = tokio::spawn({
             let queue = queue.clone();
-            async move { queue.next(&open()).await }
+            async move { queue.next(&always_open()).await }
         });
         tokio::task::yield_now().await;
         queue.push(target("a"), Urgency::Retry, None);

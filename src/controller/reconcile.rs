@@ -46,7 +46,7 @@ pub async fn reconcile(
     let mut visit = Visit::new(target.clone(), urgency, context.now(), memory);
     visit.slot = slot;
     let end = steps(context, &mut visit).await;
-    let next = report::report(context, &mut visit, &end).await;
+    let next = Box::pin(report::report(context, &mut visit, &end)).await;
     context.metrics.visited(&end);
     if next.is_some() || visit.stored.is_some() {
         context.remember(&target, visit.memory);
@@ -54,23 +54,25 @@ pub async fn reconcile(
     next
 }
 
+/// What does not wait for operations is boxed: thousands of visits may wait for theirs together, and each future is as
+/// large as the largest of its parts.
 async fn steps(context: &Context, visit: &mut Visit) -> Result<(), VisitError> {
     for _ in 0..ROUNDS {
         if context.stop.is_cancelled() {
             return Err(VisitError::Stopping);
         }
         // 1. gather
-        let claims = gather_claims(context, visit).await?;
+        let claims = Box::pin(gather_claims(context, visit)).await?;
         if nothing_to_look_for(&visit.record, &claims) {
             return Ok(());
         }
-        renew_token(context, visit).await?;
-        refusal::look_again(context, visit).await;
+        Box::pin(renew_token(context, visit)).await?;
+        Box::pin(refusal::look_again(context, visit)).await;
         visit.live = None;
-        visit.live = Some(gather::live(context, visit).await?);
+        visit.live = Some(Box::pin(gather::live(context, visit)).await?);
         judge_record(context, visit)?;
         // 2. plan
-        let Some((claims, plan, patch)) = decide(context, visit, claims).await? else { return Ok(()) };
+        let Some((claims, plan, patch)) = Box::pin(decide(context, visit, claims)).await? else { return Ok(()) };
         if visit.is_being_forgotten() {
             return Ok(());
         }
@@ -78,12 +80,13 @@ async fn steps(context: &Context, visit: &mut Visit) -> Result<(), VisitError> {
         if !may_leave(context, visit, &claims, &patch)? {
             continue;
         }
-        events::before_rollout(context, visit).await;
+        Box::pin(events::before_rollout(context, visit)).await;
         let removals = patch.removals();
         fail_point::reached(Point::BeforeIntent, &visit.target).await;
-        let recorded = record(context, visit, &claims, &plan, patch).await;
+        let recorded = Box::pin(record(context, visit, &claims, &plan, patch)).await;
         let recorded = recorded.inspect_err(|_| context.brake.refund(removals))?;
         fail_point::reached(Point::AfterIntent, &visit.target).await;
+        drop((claims, plan));
         // 4. apply
         match apply(context, visit, recorded).await? {
             Applied::Ended | Applied::NotSent | Applied::Refused | Applied::Failed => {}

@@ -9,8 +9,10 @@ use crate::api::claim::drift_interval;
 use crate::api::raw::Readable;
 use crate::arm::{ArmError, chain};
 use lanyard_domain::dangling::Stays;
+use lanyard_domain::judge::Waiting;
 use lanyard_domain::pace::{Class, pause};
 use lanyard_domain::plan::{Hold, Step};
+use lanyard_domain::poll::look;
 use lanyard_domain::reason::Reason;
 use lanyard_domain::verdict::Trouble;
 use lanyard_domain::{Moment, Plan};
@@ -75,7 +77,13 @@ pub fn failed(context: &Context, visit: &mut Visit, error: &VisitError) -> Failu
     let blinked = reason == Reason::TargetNotFound && row.times == 1 && visit.record.unique_id.is_some();
     // Races are counted one by one: several may be lost in one visit.
     let times = if let VisitError::Outrun { races } = error { *races } else { row.times };
-    let wait = if blinked { BLINK } else { pause(class, times, lasting, jitter()) };
+    // Nobody polls it: somebody else's, or one that has outlasted us or the process that began it.
+    let runs = matches!(error, VisitError::Waiting(Waiting::Running));
+    let wait = match (blinked, runs) {
+        (true, _) => BLINK,
+        (false, true) => look(lasting, jitter()),
+        (false, false) => pause(class, times, lasting, jitter()),
+    };
     let wait = sooner_for_others(context, visit, class, wait);
     let wait = if blinked { wait } else { awaited(context, visit, reason, row.reason_since).unwrap_or(wait) };
     let urgency = match class {

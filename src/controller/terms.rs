@@ -152,3 +152,20 @@ async fn visits(context: Arc<Context>) {
     }
     while under_way.join_next().await.is_some() {}
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn size_of_future<A, B, C, D, F: Future>(_: fn(A, B, C, D) -> F) -> usize {
+        std::mem::size_of::<F>()
+    }
+
+    /// Thousands may wait for an operation together.
+    #[test]
+    fn a_visit_weighs_little_while_it_waits_for_an_operation() {
+        let bytes = size_of_future(visit);
+        let of_which = std::mem::size_of::<crate::controller::visit::Visit>();
+        assert!(bytes <= 8 * 1024, "{bytes} bytes, of which what it knows takes {of_which}");
+    }
+}

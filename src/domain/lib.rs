@@ -32,6 +32,7 @@ pub mod order;
 pub mod pace;
 pub mod patch;
 pub mod plan;
+pub mod poll;
 pub mod principals;
 pub mod reason;
 pub mod record;

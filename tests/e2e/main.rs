@@ -18,6 +18,7 @@ mod laundering;
 mod leading;
 mod leaving;
 mod one_bad;
+mod operations;
 mod owning;
 mod policies;
 mod principals;

@@ -8,6 +8,8 @@ mod kit;
 mod lease;
 #[path = "../scenarios/merge.rs"]
 mod merge;
+mod order;
+mod order_at_scale;
 mod protocol;
 mod recorded;
 mod second_opinion;

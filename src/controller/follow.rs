@@ -1,0 +1,77 @@
+//! An operation that a PATCH began is polled to its end. Meanwhile it holds neither a slot nor a place in the order.
+use super::context::Context;
+use super::error::VisitError;
+use super::report;
+use super::visit::Visit;
+use crate::arm::{ArmError, Operation, Progress};
+use crate::fail_point::{self, Point};
+use lanyard_domain::pace::Class;
+use lanyard_domain::poll;
+use std::time::Duration;
+use tokio::time::Instant;
+
+/// `Reconciling` is written only for an operation that lasts longer.
+const WORTH_TELLING: Duration = Duration::from_secs(3);
+
+/// After that an operation is left to be judged by the machine itself: later changes of the target must be looked at.
+const LONGEST_FOLLOWED: Duration = Duration::from_secs(15 * 60);
+
+/// Polls that fail in a row before the operation is left to be judged by the machine itself.
+const POLLS_THAT_MAY_FAIL: u32 = 8;
+
+/// Polls until the operation ends. The slot is given back meanwhile: a slow operation delays no other target.
+pub async fn follow(context: &Context, visit: &mut Visit, operation: &Operation) -> Result<Progress, VisitError> {
+    visit.slot = None;
+    context.queue.parked(&visit.target);
+    let end = until_it_ends(context, visit, operation).await?;
+    context.queue.resumed(&visit.target);
+    visit.slot = context.slots.clone().acquire_owned().await.ok();
+    Ok(end)
+}
+
+async fn until_it_ends(context: &Context, visit: &Visit, operation: &Operation) -> Result<Progress, VisitError> {
+    let accepted = Instant::now();
+    let mut asked = operation.first_pause();
+    let mut failed = 0;
+    let mut told = false;
+    loop {
+        let next = Instant::now() + poll::pause(accepted.elapsed(), asked);
+        if !told && next > accepted + WORTH_TELLING {
+            sleep_or_stop(context, accepted + WORTH_TELLING).await?;
+            Box::pin(report::under_way(context, visit)).await;
+            told = true;
+        }
+        sleep_or_stop(context, next).await?;
+        fail_point::reached(Point::BeforePoll, &visit.target).await;
+        asked = match Box::pin(context.arm.poll(operation)).await {
+            Ok(Progress::Running { .. }) if accepted.elapsed() > LONGEST_FOLLOWED => return Ok(Progress::Lost),
+            Ok(Progress::Running { retry_after }) => {
+                failed = 0;
+                retry_after
+            }
+            Ok(end) => return Ok(end),
+            Err(error) => {
+                failed += 1;
+                after_failure(error, failed)?
+            }
+        };
+    }
+}
+
+/// What a poll that failed asks for, if another may go well.
+fn after_failure(error: ArmError, failed: u32) -> Result<Option<Duration>, VisitError> {
+    if matches!(error, ArmError::ForeignHost { .. }) || failed > POLLS_THAT_MAY_FAIL {
+        return Err(error.into());
+    }
+    match error.class() {
+        Class::Throttled(pause) => Ok(Some(pause)),
+        Class::Replan | Class::Transient | Class::Refused | Class::Waiting | Class::Defect => Ok(None),
+    }
+}
+
+async fn sleep_or_stop(context: &Context, until: Instant) -> Result<(), VisitError> {
+    tokio::select! {
+        () = context.stop.cancelled() => Err(VisitError::Stopping),
+        () = tokio::time::sleep_until(until) => Ok(()),
+    }
+}
