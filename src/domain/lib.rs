@@ -31,6 +31,7 @@ pub mod pace;
 pub mod patch;
 pub mod plan;
 pub mod principals;
+pub mod quota;
 pub mod reason;
 pub mod record;
 pub mod target_name;
