@@ -1,5 +1,5 @@
 //! Logs and metrics.
-use crate::arm::{Exchange, Observer};
+use crate::arm::{Bucket, Exchange, Observer};
 use crate::controller::VisitError;
 use anyhow::Context as _;
 use prometheus_client::encoding::text::encode;
@@ -12,6 +12,7 @@ use std::fs::OpenOptions;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::sync::atomic::AtomicU64;
 use tracing::Subscriber;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
@@ -99,6 +100,8 @@ pub struct Metrics {
     visits: Counters,
     requests: Counters,
     latency: Family<Labels, Histogram>,
+    throttled: Counters,
+    remaining: Family<Labels, Gauge<f64, AtomicU64>>,
     watch_failures: Counters,
     removals_held: Counter,
     contested: Counter,
@@ -120,6 +123,7 @@ impl Default for Metrics {
         let requests = Counters::default();
         let latency: Family<Labels, Histogram> =
             Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 2.0, 12)));
+        let (throttled, remaining) = (Counters::default(), Family::<Labels, Gauge<f64, AtomicU64>>::default());
         let watch_failures = Counters::default();
         let (removals_held, contested) = (Counter::default(), Counter::default());
         let (due, under_way, leader) = (Gauge::default(), Gauge::default(), Gauge::default());
@@ -127,6 +131,12 @@ impl Default for Metrics {
         registry.register("arm_requests", "Requests to ARM, by method, bucket and status", requests.clone());
         let seconds = Unit::Seconds;
         registry.register_with_unit("arm_request_duration", "How long ARM took to answer", seconds, latency.clone());
+        registry.register("arm_throttled", "Answers of 429, by the bucket that they closed", throttled.clone());
+        registry.register(
+            "arm_remaining",
+            "Requests left to us at once, in the emptiest bucket of each kind",
+            remaining.clone(),
+        );
         registry.register("watch_failures", "Times that a watch broke off and was resumed", watch_failures.clone());
         registry.register(
             "removals_held",
@@ -141,7 +151,20 @@ impl Default for Metrics {
         registry.register("targets_due", "Targets that wait for a visit", due.clone());
         registry.register("targets_under_way", "Targets that are being visited", under_way.clone());
         registry.register("leader", "1 while this process leads", leader.clone());
-        Self { registry, visits, requests, latency, watch_failures, removals_held, contested, due, under_way, leader }
+        Self {
+            registry,
+            visits,
+            requests,
+            latency,
+            throttled,
+            remaining,
+            watch_failures,
+            removals_held,
+            contested,
+            due,
+            under_way,
+            leader,
+        }
     }
 }
 
@@ -171,7 +194,14 @@ impl Metrics {
     ///
     /// # Errors
     /// None in practice: text is written to memory.
-    pub fn scrape(&self, (due, under_way): (usize, usize)) -> Result<String, std::fmt::Error> {
+    pub fn scrape(
+        &self,
+        (due, under_way): (usize, usize),
+        remaining: &[(Bucket, f64)],
+    ) -> Result<String, std::fmt::Error> {
+        for (bucket, left) in remaining {
+            self.remaining.get_or_create(&vec![("bucket", bucket.as_str().to_owned())]).set(*left);
+        }
         self.due.set(i64::try_from(due).unwrap_or(i64::MAX));
         self.under_way.set(i64::try_from(under_way).unwrap_or(i64::MAX));
         let mut text = String::new();
@@ -191,5 +221,9 @@ impl Observer for CountsExchanges {
         let labels = vec![method.clone(), ("bucket", exchange.bucket.as_str().to_owned()), ("status", status)];
         self.0.requests.get_or_create(&labels).inc();
         self.0.latency.get_or_create(&vec![method]).observe(exchange.duration.as_secs_f64());
+    }
+
+    fn throttled(&self, bucket: Bucket) {
+        self.0.throttled.get_or_create(&vec![("bucket", bucket.as_str().to_owned())]).inc();
     }
 }

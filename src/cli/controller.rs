@@ -1,6 +1,6 @@
 //! `lanyard controller`.
 use crate::api::{IdentityAssignment, IdentityTarget};
-use crate::arm::{Arm, CredentialKind, CredentialOptions, Settings, credential};
+use crate::arm::{Arm, CredentialKind, CredentialOptions, Settings, Share, credential};
 use crate::clock::Clock;
 use crate::controller::{Brake, Choices, Kubernetes, Parts, Rate, run};
 use crate::lease::{Elector, Place};
@@ -73,6 +73,9 @@ struct Azure {
     #[arg(long, env = "LANYARD_CREDENTIAL", default_value = "default", value_name = "NAME",
         value_parser = clap::builder::PossibleValuesParser::new(<CredentialKind as strum::VariantNames>::VARIANTS))]
     credential: String,
+    /// The share of each of ARM's budgets that is spent, in percent. The rest is for whatever else runs as this principal.
+    #[arg(long, env = "LANYARD_ARM_SHARE", default_value_t, value_name = "PERCENT")]
+    arm_share: Share,
 }
 
 #[derive(Debug, Args)]
@@ -213,7 +216,7 @@ impl Controller {
 impl Azure {
     fn arm(&self, metrics: &Arc<Metrics>) -> anyhow::Result<Arm> {
         let audience = self.resource_manager_audience.as_deref();
-        let settings = Settings::new(&self.resource_manager_endpoint, audience)?;
+        let settings = Settings { share: self.arm_share, ..Settings::new(&self.resource_manager_endpoint, audience)? };
         let options = CredentialOptions {
             tenant_id: self.tenant_id.clone(),
             client_id: self.client_id.clone(),

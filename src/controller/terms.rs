@@ -93,7 +93,7 @@ async fn told_long_ago(parts: &Parts) {
 }
 
 async fn visit(context: Arc<Context>, target: TargetKey, slot: Option<OwnedSemaphorePermit>) {
-    let next = reconcile(&context, target.clone(), slot).await;
+    let next = reconcile(&context, target.clone(), Urgency::Change, slot).await;
     context.queue.done(&target, next);
 }
 

@@ -1,6 +1,6 @@
 //! One visit to one target: what it has learned so far.
 use super::memory::{Asked, TargetMemory};
-use super::queue::TargetKey;
+use super::queue::{TargetKey, Urgency};
 use super::seen::Before;
 use crate::api::raw::{Readable, Unread};
 use crate::api::target::LastWrite;
@@ -28,6 +28,10 @@ pub struct Done {
 /// What a visit has learned and done.
 pub struct Visit {
     pub target: TargetKey,
+    /// Who waits for it.
+    urgency: Urgency,
+    /// A write of this visit was accepted and is not read back yet.
+    pub follows: bool,
     pub began: Moment,
     pub read: Vec<Arc<Readable>>,
     pub unread: Vec<Arc<Unread>>,
@@ -66,10 +70,12 @@ pub struct Visit {
 }
 
 impl Visit {
-    pub fn new(target: TargetKey, began: Moment, memory: TargetMemory) -> Self {
+    pub fn new(target: TargetKey, urgency: Urgency, began: Moment, memory: TargetMemory) -> Self {
         Self {
             record: Record::empty(target.as_ref().clone()),
             target,
+            urgency,
+            follows: false,
             began,
             read: Vec::new(),
             unread: Vec::new(),
@@ -93,6 +99,11 @@ impl Visit {
             unguarded: None,
             slot: None,
         }
+    }
+
+    /// What it asks of ARM is so urgent. Whatever began it: what was changed is followed to its end like a person's change.
+    pub fn urgency(&self) -> Urgency {
+        if self.follows { Urgency::Change } else { self.urgency }
     }
 
     /// Keeps the `IdentityTarget` as it was just read or written.

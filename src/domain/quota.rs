@@ -152,17 +152,19 @@ impl Quota {
     /// The bucket that makes it wait longest.
     pub fn take(&mut self, keys: &[Key], urgency: Urgency, now: Moment) -> Result<Receipt, Short> {
         self.forget(now);
-        match self.short(keys, urgency, now) {
+        match self.short(keys, urgency, 1, now) {
             Some(short) => Err(short),
-            None => Ok(Receipt { marks: keys.iter().map(|key| (key.clone(), self.level(key, now).take(now))).collect() }),
+            None => {
+                Ok(Receipt { marks: keys.iter().map(|key| (key.clone(), self.level(key, now).take(now))).collect() })
+            }
         }
     }
 
-    /// What keeps a request of this urgency from leaving now.
-    pub fn short(&mut self, keys: &[Key], urgency: Urgency, now: Moment) -> Option<Short> {
+    /// What keeps the nth request of this urgency from leaving now.
+    pub fn short(&mut self, keys: &[Key], urgency: Urgency, nth: usize, now: Moment) -> Option<Short> {
         let share = self.share;
         let waits = keys.iter().map(|key| {
-            let wait = self.level(key, now).wait(key.bucket, Part::of(key.bucket, share), urgency, now);
+            let wait = self.level(key, now).wait(key.bucket, Part::of(key.bucket, share), (urgency, nth), now);
             Short { bucket: key.bucket, wait }
         });
         waits.max_by_key(|short| short.wait).filter(|short| !short.wait.is_zero())
@@ -178,11 +180,15 @@ impl Quota {
     /// only to what is left even if ARM had seen none of those that were under way beside this one: under load that is
     /// hardly anything, and when it is quiet again all of it. So what is believed is never more than ARM's bucket will
     /// hold when all that is under way has arrived, but for what others spend from then on.
-    pub fn answered(&mut self, receipt: Receipt, told: &[(Bucket, Left)], now: Moment) {
+    ///
+    /// True: more may leave than was known before.
+    pub fn answered(&mut self, receipt: Receipt, told: &[(Bucket, Left)], now: Moment) -> bool {
+        let mut more = false;
         for (key, mark) in receipt.marks {
             let left = told.iter().find(|(bucket, _)| *bucket == key.bucket).map(|(_, left)| *left);
-            self.level(&key, now).answered(mark, left, now);
+            more |= self.level(&key, now).answered(mark, left, now);
         }
+        more
     }
 
     /// No answer came, and it may have arrived.

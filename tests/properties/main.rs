@@ -1,6 +1,7 @@
 //! What holds of the decisions for any claims, record and live state, and cases of the protocol that once failed.
 #![allow(clippy::expect_used, reason = "a test says what it expected")]
 mod always;
+mod arm_bucket;
 mod dangling;
 mod dead_entries;
 mod default_identity;
@@ -9,6 +10,7 @@ mod lease;
 #[path = "../scenarios/merge.rs"]
 mod merge;
 mod protocol;
+mod quota;
 mod recorded;
 mod second_opinion;
 mod wild;

@@ -82,32 +82,39 @@ impl Level {
         Self { ours, arm, at: now, closed_until: None, taken: 0, open: Vec::new(), heard: None }
     }
 
+    /// What flowed in since. Nothing flows into a bucket that is full, and ARM's may be as long as what left has not
+    /// arrived: so nothing makes up for that before it is answered.
     pub fn refill(&mut self, part: Part, now: Moment) {
         let seconds = now.since(self.at).as_secs_f64();
-        self.ours = (self.ours + seconds * part.ours.per_second).min(part.ours.capacity);
-        self.arm = (self.arm + seconds * part.limit.per_second).min(part.limit.capacity);
+        let under_way = count(self.open.len() as u64);
+        let room = |capacity: f64| (capacity - under_way).max(1.0);
+        self.ours = (self.ours + seconds * part.ours.per_second).min(room(part.ours.capacity));
+        self.arm = (self.arm + seconds * part.limit.per_second).min(room(part.limit.capacity));
         self.at = self.at.max(now);
     }
 
-    /// How long until one request fits. Refilled before.
-    pub fn wait(&self, bucket: Bucket, part: Part, urgency: Urgency, now: Moment) -> Duration {
-        let reserve = part.reserve(bucket, urgency);
-        let ours = lacking(1.0 + reserve - self.ours, part.ours.per_second);
-        let arms = lacking(1.0 + reserve + part.floor() - self.arm, part.limit.per_second);
+    /// How long until the nth request of an urgency fits. Refilled before.
+    pub fn wait(&self, bucket: Bucket, part: Part, (urgency, nth): (Urgency, usize), now: Moment) -> Duration {
+        let wanted = count(nth as u64) + part.reserve(bucket, urgency);
+        let ours = lacking(wanted - self.ours, part.ours.per_second);
+        let arms = lacking(wanted + part.floor() - self.arm, part.limit.per_second);
         let closed = self.closed_until.map_or(Duration::ZERO, |until| until.since(now));
         ours.max(arms).max(closed).max(self.unheard(bucket, now))
     }
 
     /// Few leave before the first answer tells how things are.
     fn unheard(&self, bucket: Bucket, now: Moment) -> Duration {
-        let quiet = self.heard.is_none_or(|heard| now.since(heard) >= QUIET);
-        if !bucket.is_shared() || !quiet {
+        if !bucket.is_shared() || !self.is_quiet(now) {
             return Duration::ZERO;
         }
         let young = self.open.iter().filter(|open| now.since(open.left) < FIRST_PER);
         let mut ages: Vec<Duration> = young.map(|open| now.since(open.left)).collect();
         ages.sort_unstable();
         ages.get(FIRST - 1).map_or(Duration::ZERO, |age| FIRST_PER.saturating_sub(*age))
+    }
+
+    fn is_quiet(&self, now: Moment) -> bool {
+        self.heard.is_none_or(|heard| now.since(heard) >= QUIET)
     }
 
     pub fn take(&mut self, now: Moment) -> Mark {
@@ -131,19 +138,22 @@ impl Level {
         self.close_mark(mark);
     }
 
-    /// An answer came. See [`super::Quota::answered`] for how far it is believed.
-    pub fn answered(&mut self, mark: Mark, left: Option<Left>, now: Moment) {
+    /// An answer came. See [`super::Quota::answered`] for how far it is believed. True: more may leave.
+    pub fn answered(&mut self, mark: Mark, left: Option<Left>, now: Moment) -> bool {
         self.close_mark(mark);
+        let was_quiet = self.is_quiet(now);
         self.heard = Some(now);
-        let Some(left) = left else { return };
+        let Some(left) = left else { return was_quiet };
         let later = count(self.taken - mark.nth);
         let earlier = self.open.partition_point(|open| open.nth < mark.nth);
         let at_most = left.count() - later - count(earlier as u64);
         let at_least = left.count() - later - count(mark.beside as u64);
+        let before = self.arm;
         self.arm = match left {
-            Left::AtMost(_) => self.arm.min(at_most),
-            Left::Exactly(_) => self.arm.clamp(at_least, at_most),
+            Left::AtMost(_) => before.min(at_most),
+            Left::Exactly(_) => before.clamp(at_least, at_most),
         };
+        was_quiet || self.arm > before
     }
 
     fn close_mark(&mut self, mark: Mark) {

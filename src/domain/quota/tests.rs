@@ -120,8 +120,7 @@ fn what_is_still_under_way_is_not_spent_twice() {
     let mut quota = Quota::default();
     let reads = Key::reads("s");
     burst(&mut quota, &reads, CHANGE, at(0));
-    let mut under_way: Vec<Receipt> =
-        (0..5).map(|_| quota.take(&reads, CHANGE, at(5)).expect("refilled")).collect();
+    let mut under_way: Vec<Receipt> = (0..5).map(|_| quota.take(&reads, CHANGE, at(5)).expect("refilled")).collect();
     let first = under_way.remove(0);
     // The first is answered: when ARM counted, it had seen none of the other four.
     quota.answered(first, &[(Bucket::SubscriptionReads, Left::Exactly(60))], at(5));

@@ -14,6 +14,7 @@ use crate::settings::Settings;
 use crate::simulator::ArmSimulator;
 use crate::state::restrictions::{Barrier, Restriction};
 use crate::state::seed::{MachineSeed, Seeds};
+use crate::throttle::Verb;
 use crate::wire::arm::arrive;
 use crate::wire::routes::Route;
 
@@ -126,6 +127,16 @@ impl ArmSimulator {
     /// Changes settings while it runs; addresses and the folder stay what they were.
     pub fn set(&self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.shared.world().settings);
+    }
+
+    /// Somebody else who is the same principal asks ARM this often; gives how many it let through.
+    pub fn others_ask(&self, method: &str, subscription: &str, times: usize) -> usize {
+        let verb = hyper::Method::from_bytes(method.as_bytes()).map_or(Verb::Read, |method| Verb::of(&method));
+        let client = self.client_id().to_owned();
+        let mut world = self.shared.world();
+        let throttling = world.settings.throttling;
+        let mut ask = || world.throttle.arm(throttling, &fold(subscription), &client, verb).refusal.is_none();
+        (0..times).filter(|_| ask()).count()
     }
 
     pub fn revoke_tokens(&self) {
