@@ -160,10 +160,12 @@ impl Quota {
         }
     }
 
-    /// What keeps the nth request of this urgency from leaving now.
+    /// What keeps the nth request of this urgency from leaving now. Those before it draw on what is shared alone: they
+    /// are about other machines.
     pub fn short(&mut self, keys: &[Key], urgency: Urgency, nth: usize, now: Moment) -> Option<Short> {
         let share = self.share;
         let waits = keys.iter().map(|key| {
+            let nth = if key.bucket.is_shared() { nth } else { 1 };
             let wait = self.level(key, now).wait(key.bucket, Part::of(key.bucket, share), (urgency, nth), now);
             Short { bucket: key.bucket, wait }
         });
