@@ -1,5 +1,5 @@
 //! Logs and metrics.
-use crate::arm::{Exchange, Observer};
+use crate::arm::{Bucket, Exchange, Observer};
 use crate::controller::VisitError;
 use anyhow::Context as _;
 use lanyard_domain::order::Depths;
@@ -102,6 +102,8 @@ pub struct Metrics {
     visits: Counters,
     requests: Counters,
     latency: Family<Labels, Histogram>,
+    throttled: Counters,
+    remaining: Family<Labels, Gauge<f64, AtomicU64>>,
     watch_failures: Counters,
     sweeps: Counters,
     glances: Counters,
@@ -128,6 +130,7 @@ impl Default for Metrics {
         let requests = Counters::default();
         let latency: Family<Labels, Histogram> =
             Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 2.0, 12)));
+        let (throttled, remaining) = (Counters::default(), Family::<Labels, Gauge<f64, AtomicU64>>::default());
         let watch_failures = Counters::default();
         let (sweeps, glances) = (Counters::default(), Counters::default());
         let (removals_held, contested) = (Counter::default(), Counter::default());
@@ -137,6 +140,12 @@ impl Default for Metrics {
         registry.register("arm_requests", "Requests to ARM, by method, bucket and status", requests.clone());
         let seconds = Unit::Seconds;
         registry.register_with_unit("arm_request_duration", "How long ARM took to answer", seconds, latency.clone());
+        registry.register("arm_throttled", "Answers of 429, by the bucket that they closed", throttled.clone());
+        registry.register(
+            "arm_remaining",
+            "Requests left to us at once, in the emptiest bucket of each kind",
+            remaining.clone(),
+        );
         registry.register("watch_failures", "Times that a watch broke off and was resumed", watch_failures.clone());
         registry.register("sweeps", "Lists of machines that were asked for, by how they ended", sweeps.clone());
         registry.register("sweep_entries", "Machines of ours that lists showed, by what came of it", glances.clone());
@@ -171,6 +180,8 @@ impl Default for Metrics {
             visits,
             requests,
             latency,
+            throttled,
+            remaining,
             watch_failures,
             sweeps,
             glances,
@@ -230,7 +241,10 @@ impl Metrics {
     ///
     /// # Errors
     /// None in practice: text is written to memory.
-    pub fn scrape(&self, queue: &Depths) -> Result<String, std::fmt::Error> {
+    pub fn scrape(&self, queue: &Depths, remaining: &[(Bucket, f64)]) -> Result<String, std::fmt::Error> {
+        for (bucket, left) in remaining {
+            self.remaining.get_or_create(&vec![("bucket", bucket.as_str().to_owned())]).set(*left);
+        }
         let count = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
         self.due.set(count(queue.due.values().map(|class| class.due).sum()));
         self.under_way.set(count(queue.under_way));
@@ -256,5 +270,9 @@ impl Observer for CountsExchanges {
         let labels = vec![method.clone(), ("bucket", exchange.bucket.as_str().to_owned()), ("status", status)];
         self.0.requests.get_or_create(&labels).inc();
         self.0.latency.get_or_create(&vec![method]).observe(exchange.duration.as_secs_f64());
+    }
+
+    fn throttled(&self, bucket: Bucket) {
+        self.0.throttled.get_or_create(&vec![("bucket", bucket.as_str().to_owned())]).inc();
     }
 }

@@ -1,8 +1,8 @@
 //! From ARM's codes to what they mean for us.
 use super::errors::{ArmError, Missing};
-use super::limiter::Bucket;
 use super::told::{ErrorBody, Told, presentable};
 use lanyard_domain::IdentityId;
+use lanyard_domain::quota::Bucket;
 use std::time::Duration;
 
 /// An answer that is no success, as it came.

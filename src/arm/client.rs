@@ -2,13 +2,16 @@
 use super::errors::ArmError;
 use super::exchange::Observer;
 use super::http::{self, Limits, Proxies};
-use super::limiter::{Key, Limiter};
+use super::limiter::{Limiter, Taken};
 use super::operation::{Operation, Progress, progress};
+use super::reservation::Reservation;
 use super::send::{Answer, Call, no_token};
 use super::settings::{Settings, SettingsError};
 use super::token::Tokens;
 use super::wire;
 use azure_core::credentials::TokenCredential;
+use lanyard_domain::pace::Urgency;
+use lanyard_domain::quota::{Bucket, Key};
 use lanyard_domain::{ETag, IdentityId, Live, Principal, TargetId};
 use reqwest::Method;
 use reqwest::header::HeaderValue;
@@ -66,13 +69,15 @@ pub struct Accepted {
 #[derive(Clone)]
 pub struct Arm {
     pub(super) inner: Arc<Inner>,
+    /// Who waits for what is asked.
+    pub(super) urgency: Urgency,
 }
 
 pub(super) struct Inner {
     pub settings: Settings,
     pub http: reqwest::Client,
     pub tokens: Tokens,
-    pub limiter: Limiter,
+    pub limiter: Arc<Limiter>,
     pub permits: Semaphore,
     pub observer: Box<dyn Observer>,
 }
@@ -100,12 +105,25 @@ impl Arm {
         let inner = Inner {
             http: http::client(proxies, &limits).map_err(SettingsError::Client)?,
             tokens: Tokens::new(credential, &settings.audience),
-            limiter: Limiter::default(),
+            limiter: Limiter::new(settings.share),
             permits: Semaphore::new(IN_FLIGHT),
             observer: Box::new(observer),
             settings,
         };
-        Ok(Self { inner: Arc::new(inner) })
+        Ok(Self { inner: Arc::new(inner), urgency: Urgency::Change })
+    }
+
+    /// The same client for callers of another urgency: the less urgent leave more of each budget to the others. Without
+    /// it everything is as urgent as a person's change, and so are the polls that follow one.
+    #[must_use]
+    pub fn at(&self, urgency: Urgency) -> Self {
+        Self { inner: self.inner.clone(), urgency }
+    }
+
+    /// What is left for a person's change, by kind of bucket: in the emptiest of each kind.
+    #[must_use]
+    pub fn remaining(&self) -> Vec<(Bucket, f64)> {
+        self.inner.limiter.lowest()
     }
 
     /// The machine as it is now.
@@ -114,25 +132,27 @@ impl Arm {
     ///
     /// Whatever ARM says instead, and an answer that cannot be read or is about another machine.
     pub async fn machine(&self, target: &TargetId) -> Result<Live, ArmError> {
-        let keys = vec![Key::reads(target), Key::gets(target)];
-        let answer = self.send(&Call::get(target.as_str(), self.machine_url(target), keys)).await?;
+        let keys = Key::get(target);
+        let answer = self.send(&Call::get(target.as_str(), self.machine_url(target), keys), None).await?;
         live(target, &answer)
     }
 
-    /// Changes the machine, once: a PATCH is never repeated here, whatever becomes of it.
+    /// Changes the machine that was reserved, once: a PATCH is never repeated here, whatever becomes of it.
     ///
     /// # Errors
     ///
     /// [`ArmError::refused`] says whether it certainly did not happen.
     pub async fn patch_identity(
         &self,
-        target: &TargetId,
+        reservation: Reservation,
         body: &str,
         if_match: Option<&ETag>,
         client_request_id: &str,
     ) -> Result<Accepted, ArmError> {
+        let Reservation { target, taken } = reservation;
+        let target = &target;
         let condition = if_match.map(|etag| condition(target, etag)).transpose()?;
-        let answer = self.patch(target, body, condition, client_request_id).await?;
+        let answer = self.patch(target, body, condition, client_request_id, Some(taken)).await?;
         let live = if answer.body.is_empty() { None } else { Some(live(target, &answer)?) };
         let etag = live.as_ref().and_then(|live| live.etag.clone()).or_else(|| answer.etag.clone().map(ETag));
         let operation = answer.operation.as_deref().map(|url| Operation::new(target, url, answer.retry_after));
@@ -147,7 +167,7 @@ impl Arm {
     pub async fn probe(&self, target: &TargetId) -> Result<Precondition, ArmError> {
         let condition = HeaderValue::from_static(NEVER_MATCHES);
         let id = uuid::Uuid::new_v4().to_string();
-        match self.patch(target, "{}", Some(condition), &id).await {
+        match self.patch(target, "{}", Some(condition), &id, None).await {
             Ok(_) => Ok(Precondition::Ignored),
             Err(ArmError::PreconditionFailed { .. }) => Ok(Precondition::Honoured),
             Err(error) => Err(error),
@@ -163,8 +183,8 @@ impl Arm {
     pub async fn poll(&self, operation: &Operation) -> Result<Progress, ArmError> {
         let target = &operation.target;
         let url = operation.url(&self.inner.settings.endpoint)?;
-        let keys = vec![Key::reads(target), Key::operation(url.path())];
-        match self.send(&Call::get(target.as_str(), url, keys)).await {
+        let keys = Key::poll(target.subscription(), url.path());
+        match self.send(&Call::get(target.as_str(), url, keys), None).await {
             Ok(answer) => progress(target, &answer.body, answer.retry_after)
                 .map_err(|why| ArmError::unreadable(target.as_str(), why)),
             // Whatever is missing, it is not there to be asked any more.
@@ -181,7 +201,7 @@ impl Arm {
     pub async fn group_managed_by(&self, target: &TargetId) -> Result<Option<String>, ArmError> {
         let segments = ["subscriptions", target.subscription(), "resourceGroups", target.group()];
         let url = self.url(&segments, GROUP_API_VERSION);
-        let answer = self.send(&Call::get(target.as_str(), url, vec![Key::reads(target)])).await?;
+        let answer = self.send(&Call::get(target.as_str(), url, Key::reads(target.subscription())), None).await?;
         wire::managed_by(&answer.body).map_err(|why| ArmError::unreadable(target.as_str(), why))
     }
 
@@ -196,7 +216,7 @@ impl Arm {
         let segments: Vec<&str> = known.as_str().split('/').skip(1).collect();
         let subscription = segments.get(1).copied().unwrap_or_default();
         let url = self.url(&segments, IDENTITY_API_VERSION);
-        match self.send(&Call::get(id.as_str(), url, vec![Key::subscription_reads(subscription)])).await {
+        match self.send(&Call::get(id.as_str(), url, Key::reads(subscription)), None).await {
             Ok(answer) => wire::identity_resource(&known, &answer.body)
                 .map(Asked::There)
                 .map_err(|why| ArmError::unreadable(id.as_str(), why)),
@@ -223,18 +243,19 @@ impl Arm {
         body: &str,
         condition: Option<HeaderValue>,
         client_request_id: &str,
+        reserved: Option<Taken>,
     ) -> Result<Answer, ArmError> {
         let call = Call {
             method: Method::PATCH,
             url: self.machine_url(target),
             asked: target.as_str(),
-            keys: vec![Key::writes(target), Key::updates(target)],
+            keys: Key::update(target),
             body: Some(body),
             condition,
             request_id: client_request_id.into(),
             leaves_within: Some(PATCH_LEAVES_WITHIN),
         };
-        self.send(&call).await
+        self.send(&call, reserved).await
     }
 
     fn machine_url(&self, target: &TargetId) -> Url {

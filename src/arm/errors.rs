@@ -1,9 +1,9 @@
 //! The failures that a controller treats differently, each with what a person should do.
-use super::limiter::Bucket;
 use super::token::TokenError;
 use super::told::Told;
 use lanyard_domain::IdentityId;
 use lanyard_domain::pace::Class;
+use lanyard_domain::quota::Bucket;
 use lanyard_domain::reason::Reason;
 use std::fmt;
 use std::time::Duration;

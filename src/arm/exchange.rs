@@ -1,5 +1,5 @@
 //! What a metrics exporter learns of each exchange.
-use super::limiter::Bucket;
+use lanyard_domain::quota::Bucket;
 use std::time::Duration;
 
 /// One request and what became of it.
@@ -17,9 +17,13 @@ pub struct Exchange {
 /// Is told of every exchange that left this process.
 pub trait Observer: Send + Sync + 'static {
     fn exchanged(&self, exchange: &Exchange);
+
+    /// ARM answered 429, which closed this bucket.
+    fn throttled(&self, bucket: Bucket);
 }
 
 /// Nobody listens.
 impl Observer for () {
     fn exchanged(&self, _: &Exchange) {}
+    fn throttled(&self, _: Bucket) {}
 }

@@ -1,10 +1,10 @@
 //! Lists of machines and of identities, page by page.
 use super::client::{Arm, IDENTITY_API_VERSION};
 use super::errors::ArmError;
-use super::limiter::Key;
 use super::operation::at_home;
 use super::send::Call;
 use super::wire;
+use lanyard_domain::quota::Key;
 use lanyard_domain::sweep::{Kind, Scope};
 use lanyard_domain::{IdentityId, Live, Principal, TargetId};
 use serde_json::Value;
@@ -47,7 +47,7 @@ impl Arm {
     pub async fn list(&self, scope: &Scope, page: Option<&NextPage>) -> Result<Page, ArmError> {
         let asked = scope.to_string();
         let url = page.map_or_else(|| self.list_url(scope), |NextPage(url)| url.clone());
-        let answer = self.send(&Call::get(&asked, url, vec![Key::subscription_reads(&scope.subscription)])).await?;
+        let answer = self.send(&Call::get(&asked, url, keys(scope)), None).await?;
         let (entries, next) = wire::page(&answer.body).map_err(|why| ArmError::unreadable(&asked, why))?;
         let next = next.map(|link| at_home(&self.inner.settings.endpoint, &link).map(NextPage));
         let count = entries.len();
@@ -63,6 +63,13 @@ impl Arm {
             Kind::Identities => ("Microsoft.ManagedIdentity", "userAssignedIdentities", IDENTITY_API_VERSION),
         };
         self.url(&[&subscription, group.as_slice(), &["providers", provider, kind]].concat(), api_version)
+    }
+}
+
+fn keys(scope: &Scope) -> Vec<Key> {
+    match scope.kind {
+        Kind::Machines(kind) => Key::list(&scope.subscription, kind),
+        Kind::Identities => Key::reads(&scope.subscription),
     }
 }
 

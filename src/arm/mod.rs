@@ -1,8 +1,9 @@
 //! The conversation with Azure Resource Manager: what is asked, how the answers are read, and what they mean.
 //!
 //! ```text
-//!   Arm ─▶ limiter ─▶ token ─▶ request ─▶ ARM
-//!    ▲                                     │
+//!   Arm ─▶ token ─▶ limiter ─▶ request ─▶ ARM
+//!    ▲                 ▲                   │
+//!    │                 └─ remaining ◀──────┤ what is left, on every answer
 //!    └── Live, Accepted, Progress ◀─ wire ─┤ 2xx
 //!    └── ArmError ◀──────────── classify ──┘ everything else
 //! ```
@@ -16,8 +17,11 @@ mod errors;
 mod exchange;
 mod http;
 mod limiter;
+mod line;
 mod list;
 mod operation;
+mod remaining;
+mod reservation;
 mod send;
 mod settings;
 mod token;
@@ -34,9 +38,10 @@ pub use client::{Accepted, Arm, Asked, PATCH_LEAVES_WITHIN, Precondition};
 pub use credential::{CredentialError, CredentialKind, CredentialOptions, credential};
 pub use errors::{ArmError, Blame, Missing};
 pub use exchange::{Exchange, Observer};
-pub use limiter::Bucket;
+pub use lanyard_domain::quota::{Bucket, Share};
 pub use list::{Listed, NextPage, Page};
 pub use operation::{Operation, Progress};
+pub use reservation::Reservation;
 pub use settings::{API_VERSION, Settings, SettingsError};
 pub use token::{TokenError, TokenProblem};
 pub use told::Told;

@@ -1,10 +1,10 @@
 //! A long-running operation: where to ask about it, and what the answers mean.
 use super::classify::{Failure, Pause};
 use super::errors::ArmError;
-use super::limiter::Bucket;
 use super::told::ErrorBody;
 use super::wire;
 use lanyard_domain::TargetId;
+use lanyard_domain::quota::Bucket;
 use serde_json::Value;
 use std::fmt;
 use std::time::Duration;

@@ -1,9 +1,9 @@
 //! What ARM really answered is read: tests over the recordings in the folder that `ARM_RECORDINGS` names.
 use super::classify::{Failure, Pause};
-use super::limiter::Bucket;
 use super::operation::{Operation, Progress, progress};
 use super::told::ErrorBody;
 use super::{ArmError, wire};
+use lanyard_domain::quota::Bucket;
 use lanyard_domain::reason::Reason;
 use lanyard_domain::{ETag, TargetId};
 use serde_json::Value;

@@ -3,10 +3,13 @@ use super::classify::{Failure, Pause};
 use super::client::Arm;
 use super::errors::ArmError;
 use super::exchange::Exchange;
-use super::limiter::{Bucket, Key};
+use super::limiter::Taken;
 use super::operation::place;
+use super::remaining::remaining;
+use super::reservation::throttled;
 use super::token::{Bearer, Replacement, TokenError, TokenProblem};
 use super::told::{ErrorBody, presentable};
+use lanyard_domain::quota::{Bucket, Key, Left};
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, LOCATION, RETRY_AFTER, USER_AGENT,
 };
@@ -23,7 +26,7 @@ pub(super) struct Call<'a> {
     pub url: Url,
     /// The id that errors speak of.
     pub asked: &'a str,
-    /// What it draws on: the subscription's bucket first, the narrowest last.
+    /// What it draws on: ARM's own bucket first, the narrowest last.
     pub keys: Vec<Key>,
     pub body: Option<&'a str>,
     pub condition: Option<HeaderValue>,
@@ -47,6 +50,22 @@ impl<'a> Call<'a> {
 
     fn bucket(&self) -> Bucket {
         self.keys.last().map_or(Bucket::SubscriptionReads, |key| key.bucket)
+    }
+
+    /// The bucket that a 429 is about: ARM's own where the code says so, the one that the provider's policy names, else
+    /// the narrowest.
+    fn refused_by(&self, body: &ErrorBody) -> Option<&Key> {
+        if body.code.eq_ignore_ascii_case("SubscriptionRequestsThrottled") {
+            return self.keys.first();
+        }
+        let of_provider = |key: &&Key| key.bucket.is_shared() && !key.bucket.is_arms_own();
+        let named = body.policies().find_map(|policy| match Bucket::of_policy(policy) {
+            Some(bucket) => self.keys.iter().find(|key| key.bucket == bucket),
+            // One that we do not know, of the whole subscription by its name.
+            None if policy.ends_with("SubscriptionMaximum") => self.keys.iter().find(of_provider),
+            None => None,
+        });
+        named.or(self.keys.last())
     }
 
     fn method_name(&self) -> &'static str {
@@ -82,10 +101,11 @@ pub(super) struct Answer {
     pub retry_after: Option<Duration>,
     pub correlation_id: Option<String>,
     location: Option<String>,
+    remaining: Vec<(Bucket, Left)>,
 }
 
 impl Answer {
-    fn of(response: &Response) -> Self {
+    fn of(response: &Response, call: &Call<'_>) -> Self {
         let header = |name: &str| Some(response.headers().get(name)?.to_str().ok()?.to_owned());
         Self {
             status: response.status().as_u16(),
@@ -95,6 +115,7 @@ impl Answer {
             retry_after: header(RETRY_AFTER.as_str()).as_deref().and_then(seconds),
             correlation_id: header("x-ms-correlation-request-id").or_else(|| header("x-ms-request-id")),
             location: header(LOCATION.as_str()),
+            remaining: remaining(response.headers(), &call.keys),
         }
     }
 
@@ -111,6 +132,7 @@ fn seconds(text: &str) -> Option<Duration> {
 /// A token, and the right to send.
 struct Ready<'a> {
     bearer: Bearer,
+    taken: Taken,
     _permit: Option<SemaphorePermit<'a>>,
 }
 
@@ -118,54 +140,59 @@ impl Arm {
     /// Sends, and reads the answer; everything but a 2xx is an error.
     ///
     /// After a 401 a GET is asked once more with a new token. A PATCH is not: its record must be written anew first.
-    pub(super) async fn send(&self, call: &Call<'_>) -> Result<Answer, ArmError> {
-        let ready = self.ready(call).await?;
-        let answer = self.exchange(call, &ready.bearer).await?;
-        let answer = if answer.status == 401 { self.with_new_token(call, ready, answer).await? } else { answer };
+    /// What was reserved before is spent on the first of them.
+    pub(super) async fn send(&self, call: &Call<'_>, reserved: Option<Taken>) -> Result<Answer, ArmError> {
+        let ready = self.ready(call, reserved).await?;
+        let bearer = ready.bearer.clone();
+        let answer = self.exchange(call, ready).await?;
+        let answer = if answer.status == 401 { self.with_new_token(call, &bearer, answer).await? } else { answer };
         if answer.is_success() { Ok(answer) } else { Err(self.failure(call, answer)) }
     }
 
-    async fn with_new_token(&self, call: &Call<'_>, ready: Ready<'_>, answer: Answer) -> Result<Answer, ArmError> {
-        let refused = ready.bearer.clone();
-        drop(ready);
-        match self.inner.tokens.replace(&refused).await.map_err(no_token)? {
+    async fn with_new_token(&self, call: &Call<'_>, refused: &Bearer, answer: Answer) -> Result<Answer, ArmError> {
+        match self.inner.tokens.replace(refused).await.map_err(no_token)? {
             Replacement::TooSoon => Ok(answer),
             Replacement::New if call.method == Method::PATCH => {
                 let told = ErrorBody::read(&answer.body).told(call.asked, Some(401), answer.correlation_id);
                 Err(ArmError::TokenReplaced { told: Box::new(told) })
             }
             Replacement::New => {
-                let ready = self.ready(call).await?;
-                self.exchange(call, &ready.bearer).await
+                let ready = self.ready(call, None).await?;
+                self.exchange(call, ready).await
             }
         }
     }
 
     /// Waits for what a request needs, within the time that it may take to leave.
-    async fn ready(&self, call: &Call<'_>) -> Result<Ready<'_>, ArmError> {
-        let getting_ready = self.get_ready(call);
+    async fn ready(&self, call: &Call<'_>, reserved: Option<Taken>) -> Result<Ready<'_>, ArmError> {
+        let getting_ready = self.get_ready(call, reserved);
         match call.leaves_within {
             None => getting_ready.await,
             Some(after) => tokio::time::timeout(after, getting_ready).await.unwrap_or(Err(ArmError::NotSent { after })),
         }
     }
 
-    async fn get_ready(&self, call: &Call<'_>) -> Result<Ready<'_>, ArmError> {
+    async fn get_ready(&self, call: &Call<'_>, reserved: Option<Taken>) -> Result<Ready<'_>, ArmError> {
         let bearer = self.inner.tokens.bearer().await.map_err(no_token)?;
-        let throttled = |closed: super::limiter::Closed| ArmError::Throttled {
-            bucket: closed.bucket,
-            pause: closed.remaining,
-            told: None,
+        let taken = match reserved {
+            Some(taken) => taken,
+            None => self.inner.limiter.spend(&call.keys, self.urgency).await.map_err(throttled)?,
         };
-        self.inner.limiter.spend(&call.keys).await.map_err(throttled)?;
         // None only if the semaphore were closed, which it never is.
         let permit = self.inner.permits.acquire().await.ok();
-        Ok(Ready { bearer, _permit: permit })
+        Ok(Ready { bearer, taken, _permit: permit })
     }
 
-    async fn exchange(&self, call: &Call<'_>, bearer: &Bearer) -> Result<Answer, ArmError> {
+    async fn exchange(&self, call: &Call<'_>, ready: Ready<'_>) -> Result<Answer, ArmError> {
+        let Ready { bearer, mut taken, _permit } = ready;
         let began = Instant::now();
-        let result = self.request(call, bearer).await;
+        taken.leaves();
+        let result = self.request(call, &bearer).await;
+        match &result {
+            Ok(answer) => taken.answered(&answer.remaining),
+            Err(ArmError::Unreachable(_)) => taken.never_left(),
+            Err(_) => drop(taken),
+        }
         let status = result.as_ref().ok().map(|answer| answer.status);
         let exchange =
             Exchange { method: call.method_name(), bucket: call.bucket(), status, duration: began.elapsed() };
@@ -190,7 +217,7 @@ impl Arm {
             None => request,
         };
         let mut response = request.send().await.map_err(|error| broken(call.asked, error))?;
-        let mut answer = Answer::of(&response);
+        let mut answer = Answer::of(&response, call);
         answer.body = body(&mut response).await.map_err(|why| ArmError::unreadable(call.asked, why))?;
         Ok(answer)
     }
@@ -209,15 +236,13 @@ impl Arm {
         failure.classify(|body| self.close(call, body, retry_after))
     }
 
-    /// Closes the bucket that a 429 is about: the subscription's where the code says so, else the narrowest.
+    /// Closes the bucket that a 429 is about.
     fn close(&self, call: &Call<'_>, body: &ErrorBody, retry_after: Option<Duration>) -> Pause {
-        let of_subscription = body.code.eq_ignore_ascii_case("SubscriptionRequestsThrottled");
-        let key = if of_subscription { call.keys.first() } else { call.keys.last() };
-        let bucket = key.map_or(Bucket::SubscriptionReads, |key| key.bucket);
-        let asked_for = retry_after.filter(|pause| !pause.is_zero());
-        let pause = asked_for.unwrap_or_else(|| bucket.default_pause());
-        let closed = key.map(|key| self.inner.limiter.close(key, pause));
-        Pause { bucket, pause: closed.unwrap_or(pause) }
+        let Some(key) = call.refused_by(body) else {
+            return Pause { bucket: call.bucket(), pause: retry_after.unwrap_or_default() };
+        };
+        self.inner.observer.throttled(key.bucket);
+        Pause { bucket: key.bucket, pause: self.inner.limiter.close(key, retry_after) }
     }
 }
 

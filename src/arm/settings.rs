@@ -1,4 +1,5 @@
 //! Where ARM is, and how long to wait for it.
+use lanyard_domain::quota::Share;
 use std::net::IpAddr;
 use std::time::Duration;
 use url::{Host, Url};
@@ -28,6 +29,8 @@ pub struct Settings {
     pub connect_timeout: Duration,
     /// For the whole of a request, its answer's body included.
     pub request_timeout: Duration,
+    /// What is ours of each of ARM's buckets.
+    pub share: Share,
 }
 
 /// Why an endpoint cannot be used, and what to write instead.
@@ -65,6 +68,7 @@ impl Settings {
             user_agent: concat!("lanyard/", env!("CARGO_PKG_VERSION")).into(),
             connect_timeout: CONNECT_TIMEOUT,
             request_timeout: REQUEST_TIMEOUT,
+            share: Share::default(),
         };
         settings.validate()?;
         Ok(settings)

@@ -58,6 +58,8 @@ pub(super) struct ErrorBody {
     pub text: String,
     /// The policy that refused, where a layer names one.
     pub policy: Option<String>,
+    /// What the details are about.
+    targets: Vec<String>,
 }
 
 impl ErrorBody {
@@ -86,7 +88,14 @@ impl ErrorBody {
             in_arms_shape: false,
             text: texts.join("\n"),
             policy: policy(error),
+            targets: targets(error),
         }
+    }
+
+    /// What may be the name of the provider's policy that throttles: the details' target, or a word of the message.
+    pub fn policies(&self) -> impl Iterator<Item = &str> {
+        let words = self.text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty());
+        self.targets.iter().map(String::as_str).chain(words)
     }
 
     pub fn told(&self, asked: &str, status: Option<u16>, correlation_id: Option<String>) -> Told {
@@ -114,6 +123,11 @@ fn collect(error: &Value, into: &mut Vec<String>, depth: usize) {
         let details = error.get("details").and_then(Value::as_array).into_iter().flatten();
         details.chain(error.get("innererror")).for_each(|inner| collect(inner, into, depth + 1));
     }
+}
+
+fn targets(error: &Value) -> Vec<String> {
+    let details = error.get("details").and_then(Value::as_array).into_iter().flatten();
+    details.map(|detail| text(detail, "target")).filter(|target| !target.is_empty()).collect()
 }
 
 fn policy(error: &Value) -> Option<String> {

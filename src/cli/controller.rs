@@ -1,8 +1,8 @@
 //! `lanyard controller`.
 use crate::api::{IdentityAssignment, IdentityTarget};
-use crate::arm::{Arm, CredentialKind, CredentialOptions, Settings, credential};
+use crate::arm::{Arm, CredentialKind, CredentialOptions, Settings, Share, credential};
 use crate::clock::Clock;
-use crate::controller::{Brake, Choices, Kubernetes, Parts, Queue, Rate, always_open, run};
+use crate::controller::{Brake, Choices, Kubernetes, Parts, Queue, Rate, gate, run};
 use crate::lease::{Elector, Place};
 use crate::telemetry::{CountsExchanges, LogFormat, Metrics, start_logging};
 use anyhow::Context as _;
@@ -73,6 +73,9 @@ struct Azure {
     #[arg(long, env = "LANYARD_CREDENTIAL", default_value = "default", value_name = "NAME",
         value_parser = clap::builder::PossibleValuesParser::new(<CredentialKind as strum::VariantNames>::VARIANTS))]
     credential: String,
+    /// The share of each of ARM's budgets that is spent, in percent. The rest is for whatever else runs as this principal.
+    #[arg(long, env = "LANYARD_ARM_SHARE", default_value_t, value_name = "PERCENT")]
+    arm_share: Share,
 }
 
 #[derive(Debug, Args)]
@@ -181,11 +184,11 @@ impl Controller {
             TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} (--http-listen)"))?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listener.local_addr()?, "lanyard starts");
         let parts = Parts {
-            arm,
             kubernetes: Kubernetes::new(client, instance.clone()),
             index: Arc::default(),
             queue: Arc::new(Queue::new(self.process.concurrency.max(1), clock)),
-            gate: always_open(),
+            gate: gate(arm.clone()),
+            arm,
             brake: Arc::new(Brake::new(
                 self.safety.removal_burst,
                 self.safety.removal_rate,
@@ -214,7 +217,7 @@ impl Controller {
 impl Azure {
     fn arm(&self, metrics: &Arc<Metrics>) -> anyhow::Result<Arm> {
         let audience = self.resource_manager_audience.as_deref();
-        let settings = Settings::new(&self.resource_manager_endpoint, audience)?;
+        let settings = Settings { share: self.arm_share, ..Settings::new(&self.resource_manager_endpoint, audience)? };
         let options = CredentialOptions {
             tenant_id: self.tenant_id.clone(),
             client_id: self.client_id.clone(),

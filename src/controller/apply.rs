@@ -7,7 +7,7 @@ use super::visit::{Done, Visit};
 use super::{audit_log, finalizers, refusal, seen};
 use crate::api::status::PlannedChange;
 use crate::api::target::LastWrite;
-use crate::arm::{Accepted, ArmError, PATCH_LEAVES_WITHIN, Progress};
+use crate::arm::{Accepted, ArmError, PATCH_LEAVES_WITHIN, Progress, Reservation};
 use crate::fail_point::{self, Point};
 use lanyard_domain::intend::refused;
 use lanyard_domain::judge::{Note, Outcome, Sent};
@@ -30,8 +30,13 @@ pub enum Applied {
     Failed,
 }
 
-/// Sends the PATCH and follows its operation.
-pub async fn apply(context: &Context, visit: &mut Visit, recorded: Recorded) -> Result<Applied, VisitError> {
+/// Sends the PATCH that was reserved, and follows its operation.
+pub async fn apply(
+    context: &Context,
+    visit: &mut Visit,
+    recorded: Recorded,
+    reservation: Reservation,
+) -> Result<Applied, VisitError> {
     // The client gives up a PATCH that has not left by then: together they stay within the intent's age.
     if !recorded.is_still_good(context.now().after(PATCH_LEAVES_WITHIN)) {
         context.brake.refund(recorded.patch().removals());
@@ -50,7 +55,8 @@ pub async fn apply(context: &Context, visit: &mut Visit, recorded: Recorded) -> 
     let sent = Instant::now();
     let target = visit.target.clone();
     let etag = recorded.patch().if_match.clone();
-    let answer = Box::pin(context.arm.patch_identity(&target, &body, etag.as_ref(), recorded.request_id())).await;
+    let patched = context.arm.patch_identity(reservation, &body, etag.as_ref(), recorded.request_id());
+    let answer = Box::pin(patched).await;
     count(context, visit, &recorded, answer.as_ref().err());
     fail_point::reached(Point::PatchAnswered, &target).await;
     let answered = audit_log::Answered::of(&answer);
@@ -84,6 +90,7 @@ async fn taken(
     accepted: Accepted,
 ) -> Result<Applied, VisitError> {
     remember_outcome(visit, recorded, Outcome::Accepted);
+    visit.follows = true;
     visit.memory.races = 0;
     let correlation_id = accepted.correlation_id.clone();
     Box::pin(finalizers::add(context, visit)).await;

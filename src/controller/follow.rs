@@ -29,7 +29,7 @@ pub async fn follow(context: &Context, visit: &mut Visit, operation: &Operation)
     Ok(end)
 }
 
-async fn until_it_ends(context: &Context, visit: &Visit, operation: &Operation) -> Result<Progress, VisitError> {
+async fn until_it_ends(context: &Context, visit: &mut Visit, operation: &Operation) -> Result<Progress, VisitError> {
     let accepted = Instant::now();
     let mut asked = operation.first_pause();
     let mut failed = 0;

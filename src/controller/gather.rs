@@ -130,7 +130,8 @@ pub async fn live(context: &Context, visit: &mut Visit) -> Result<Fresh<Live>, V
     let mut reads = 0;
     loop {
         let begun = context.now();
-        let live = context.arm.machine(&visit.target).await.map_err(|error| missing(context, visit, error))?;
+        let arm = context.arm.at(visit.urgency());
+        let live = arm.machine(&visit.target).await.map_err(|error| missing(context, visit, error))?;
         visit.memory.gone_since = None;
         let reading = Reading {
             begun,
@@ -141,6 +142,7 @@ pub async fn live(context: &Context, visit: &mut Visit) -> Result<Fresh<Live>, V
         match Fresh::read(live, reading, &visit.record) {
             Ok(fresh) => {
                 visit.memory.superseded_since = None;
+                visit.follows = false;
                 return Ok(fresh);
             }
             Err(NotFresh::Superseded) if reads < REREADS => {
@@ -200,7 +202,7 @@ pub async fn group_managed_by(context: &Context, visit: &Visit) -> Result<Option
     if let Some(known) = context.known_group(&group) {
         return Ok(known.managed_by);
     }
-    match context.arm.group_managed_by(&visit.target).await {
+    match context.arm.at(visit.urgency()).group_managed_by(&visit.target).await {
         Ok(managed_by) => {
             context.learn_group(group, managed_by.clone());
             Ok(managed_by)

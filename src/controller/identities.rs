@@ -3,6 +3,7 @@
 //! A machine may go on showing the principal of an identity that was deleted and made again, so that only the identity
 //! can tell. What it says is a hint while it is young, and evidence only if it was asked after the machine was read.
 use super::context::Context;
+use super::queue::Urgency;
 use super::visit::Visit;
 use crate::api::RECONCILE_AT;
 use crate::arm::{Arm, Asked, chain};
@@ -118,7 +119,7 @@ pub async fn look(context: &Context, visit: &mut Visit, claims: &Complete<Claims
     let told_to = visit.memory.watch.looked_at.as_ref().is_some_and(|known| *known != looked_at);
     let to_ask: Vec<IdentityId> =
         declared.iter().filter(|id| is_to_ask(context, live, id, told_to)).map(|id| (*id).clone()).collect();
-    let fresh = ask(context, to_ask).await;
+    let fresh = ask(context, to_ask, visit.urgency()).await;
     let (own, hints) = sorted(context, &declared, live, fresh);
     let dead = declared.iter().filter(|id| is_dead(id, live, own.get(**id))).map(|id| (*id).clone()).collect();
     let protocol = &visit.memory.protocol;
@@ -152,17 +153,18 @@ fn is_to_ask(context: &Context, live: &Live, id: &IdentityId, told_to: bool) -> 
 /// Asks those of whom nothing was heard for an hour, as many as are their turn.
 pub async fn routine(context: &Context, ids: Vec<IdentityId>) {
     let due = ids.into_iter().filter(|id| context.identities.is_due(id, context.now())).collect();
-    ask(context, due).await;
+    ask(context, due, Urgency::Drift).await;
 }
 
 /// All answers within a short while; the rest is asked another time.
-async fn ask(context: &Context, ids: Vec<IdentityId>) -> BTreeMap<IdentityId, Own> {
+async fn ask(context: &Context, ids: Vec<IdentityId>, urgency: Urgency) -> BTreeMap<IdentityId, Own> {
     let until = Instant::now() + NO_LONGER_THAN;
+    let arm = &context.arm.at(urgency);
     let mut own: BTreeMap<IdentityId, Own> = ids.iter().map(|id| (id.clone(), Own::Untold)).collect();
     let mut answers = futures::stream::iter(ids)
         .map(|id| async move {
             let asked = context.now();
-            let own = own_word(&context.arm, &id).await;
+            let own = own_word(arm, &id).await;
             context.identities.learn(&id, &own, asked);
             (id, own)
         })

@@ -35,5 +35,5 @@ pub use brake::{Brake, Rate};
 pub use context::{Choices, Parts};
 pub use error::VisitError;
 pub use kubernetes::Kubernetes;
-pub use queue::{Queue, always_open};
+pub use queue::{Queue, gate};
 pub use supervise::run;

@@ -1,4 +1,5 @@
 //! Which target is visited next: the core's scheduler, woken when something is due, pushed, or done.
+use crate::arm::Arm;
 use crate::clock::Clock;
 use lanyard_domain::order::{Bounds, Depths, Scheduler, Turn};
 pub use lanyard_domain::pace::Urgency;
@@ -16,9 +17,16 @@ pub type TargetKey = Arc<TargetId>;
 /// It is asked under the queue's lock, and must not call the queue.
 pub type Gate = Arc<dyn Fn(&str, Urgency) -> Duration + Send + Sync>;
 
-/// A gate that is never shut: requests wait for their budget one by one.
-pub fn always_open() -> Gate {
-    Arc::new(|_, _| Duration::ZERO)
+/// Who waits for longer than this is told so: the visit begins, finds the budget spent, and says until when.
+const WORTH_TELLING: Duration = Duration::from_secs(30);
+
+/// The gate of ARM's budgets.
+pub fn gate(arm: Arm) -> Gate {
+    Arc::new(move |subscription, urgency| {
+        let room = arm.room(subscription, urgency);
+        let a_person_waits = matches!(urgency, Urgency::Change | Urgency::Deletion);
+        if a_person_waits && room > WORTH_TELLING { Duration::ZERO } else { room }
+    })
 }
 
 /// Targets that are due, and those that will be.
@@ -118,6 +126,10 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn always_open() -> Gate {
+        Arc::new(|_, _| Duration::ZERO)
+    }
 
     fn target(name: &str) -> TargetKey {
         let id = format!(

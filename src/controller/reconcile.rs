@@ -11,8 +11,9 @@ use super::seen::Before;
 use super::visit::Visit;
 use super::{events, gather, identities, refusal, report, seen};
 use crate::api::ADOPT;
-use crate::arm::Precondition;
+use crate::arm::{Precondition, Reservation};
 use crate::fail_point::{self, Point};
+use futures::FutureExt;
 use lanyard_domain::audit::audit;
 use lanyard_domain::contest::{Contested, Matter};
 use lanyard_domain::depart::{adopt, depart};
@@ -80,19 +81,38 @@ async fn steps(context: &Context, visit: &mut Visit) -> Result<(), VisitError> {
         if !may_leave(context, visit, &claims, &patch)? {
             continue;
         }
-        Box::pin(events::before_rollout(context, visit)).await;
         let removals = patch.removals();
+        let refund = |_: &VisitError| context.brake.refund(removals);
+        let reservation = reserve(context, visit).await.inspect_err(refund)?;
+        Box::pin(events::before_rollout(context, visit)).await;
         fail_point::reached(Point::BeforeIntent, &visit.target).await;
         let recorded = Box::pin(record(context, visit, &claims, &plan, patch)).await;
-        let recorded = recorded.inspect_err(|_| context.brake.refund(removals))?;
+        let recorded = recorded.inspect_err(refund)?;
         fail_point::reached(Point::AfterIntent, &visit.target).await;
         drop((claims, plan));
         // 4. apply
-        match apply(context, visit, recorded).await? {
+        match apply(context, visit, recorded, reservation).await? {
             Applied::Ended | Applied::NotSent | Applied::Refused | Applied::Failed => {}
         }
     }
     Err(VisitError::TooManyRounds)
+}
+
+/// The right to write, before the intent is recorded. Whoever waits for its turn keeps nobody else from working.
+async fn reserve(context: &Context, visit: &mut Visit) -> Result<Reservation, VisitError> {
+    let arm = context.arm.at(visit.urgency());
+    let target = visit.target.clone();
+    let mut reserving = std::pin::pin!(arm.reserve_write(&target));
+    if let Some(at_once) = reserving.as_mut().now_or_never() {
+        return Ok(at_once?);
+    }
+    visit.slot = None;
+    let reserved = tokio::select! {
+        () = context.stop.cancelled() => Err(VisitError::Stopping),
+        reserved = reserving => reserved.map_err(VisitError::from),
+    };
+    visit.slot = context.slots.clone().acquire_owned().await.ok();
+    reserved
 }
 
 /// Every claim accounted for; those that leave without a write end here, since that needs no machine to be seen.
@@ -216,7 +236,7 @@ async fn probe(context: &Context, visit: &Visit) -> Result<Option<Precondition>,
     if !context.may_patch() {
         return Err(VisitError::LeaseNotRenewed);
     }
-    let answer = context.arm.probe(&visit.target).await.map_err(VisitError::Probe)?;
+    let answer = context.arm.at(visit.urgency()).probe(&visit.target).await.map_err(VisitError::Probe)?;
     context.learn_precondition(kind, answer);
     Ok(Some(answer))
 }

@@ -91,7 +91,7 @@ pub fn failed(context: &Context, visit: &mut Visit, error: &VisitError) -> Failu
         Class::Replan | Class::Transient | Class::Throttled(_) | Class::Refused | Class::Defect => Urgency::Retry,
     };
     let (failures, wait_ms, error) = (row.times, wait.as_millis(), chain(error));
-    tracing::warn!(reason = reason.as_str(), urgency = ?visit.urgency, failures, wait_ms, error, "the visit ended early");
+    tracing::warn!(reason = reason.as_str(), urgency = ?visit.urgency(), failures, wait_ms, error, "the visit ended early");
     let message = error + next_try(class);
     let unwell = now.since(row.unwell_since);
     Failure { trouble: Trouble { reason, message, lasting, unwell }, next: (Instant::now() + wait, urgency) }

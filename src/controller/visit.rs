@@ -29,7 +29,9 @@ pub struct Done {
 pub struct Visit {
     pub target: TargetKey,
     /// Who waits for it.
-    pub urgency: Urgency,
+    urgency: Urgency,
+    /// A write of this visit was accepted and is not read back yet.
+    pub follows: bool,
     pub began: Moment,
     pub read: Vec<Arc<Readable>>,
     pub unread: Vec<Arc<Unread>>,
@@ -75,6 +77,7 @@ impl Visit {
             record: Record::empty(target.as_ref().clone()),
             target,
             urgency,
+            follows: false,
             began,
             read: Vec::new(),
             unread: Vec::new(),
@@ -99,6 +102,11 @@ impl Visit {
             unguarded: None,
             slot: None,
         }
+    }
+
+    /// What it asks of ARM is so urgent. Whatever began it: what was changed is followed to its end like a person's change.
+    pub fn urgency(&self) -> Urgency {
+        if self.follows { Urgency::Change } else { self.urgency }
     }
 
     /// Keeps the `IdentityTarget` as it was just read or written.

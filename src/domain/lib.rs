@@ -34,6 +34,7 @@ pub mod patch;
 pub mod plan;
 pub mod poll;
 pub mod principals;
+pub mod quota;
 pub mod reason;
 pub mod record;
 pub mod sweep;

@@ -22,7 +22,7 @@ pub const LONGEST_ASKED: Duration = Duration::from_secs(5 * 60);
 #[must_use]
 pub fn pause(elapsed: Duration, asked: Option<Duration>) -> Duration {
     let next = POLLS.into_iter().map(Duration::from_millis).find(|at| *at >= elapsed + SHORTEST);
-    let ours = next.map_or(SLOWEST, |at| at - elapsed);
+    let ours = next.map_or(SLOWEST, |at| at.saturating_sub(elapsed));
     ours.max(asked.unwrap_or_default().min(LONGEST_ASKED))
 }
 

@@ -24,6 +24,7 @@ mod policies;
 mod principals;
 mod process;
 mod promises;
+mod quota;
 mod races;
 mod safety;
 mod scenarios;

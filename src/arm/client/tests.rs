@@ -1,5 +1,4 @@
 use super::*;
-use crate::arm::Bucket;
 use crate::arm::scripted::{Reply, Server, VM, error, reply, vm};
 use lanyard_domain::pace::Class;
 use lanyard_domain::reason::Reason;
@@ -9,6 +8,12 @@ const ID: &str = "33333333-0000-0000-0000-000000000000";
 
 fn machine_json() -> String {
     format!(r#"{{"id":"{VM}","etag":"\"7\"","properties":{{"vmId":"m","provisioningState":"Updating"}}}}"#)
+}
+
+/// As the controller does: first the right to write.
+async fn patch(arm: &Arm, body: &str, if_match: Option<&ETag>) -> Result<Accepted, ArmError> {
+    let reservation = arm.reserve_write(&vm()).await?;
+    arm.patch_identity(reservation, body, if_match, ID).await
 }
 
 fn ok(headers: &[(&str, &str)]) -> Reply {
@@ -39,12 +44,7 @@ async fn a_patch_carries_its_condition_and_leads_to_its_operation() {
     let headers =
         [("Azure-AsyncOperation", "/operations/1?c=x"), ("Retry-After", "10"), ("x-ms-correlation-request-id", "c-1")];
     let server = Server::start([ok(&headers)]).await;
-    let accepted = server
-        .arm()
-        .0
-        .patch_identity(&vm(), r#"{"identity":{}}"#, Some(&ETag("\"6\"".into())), ID)
-        .await
-        .expect("accepted");
+    let accepted = patch(&server.arm().0, r#"{"identity":{}}"#, Some(&ETag("\"6\"".into()))).await.expect("accepted");
 
     let request = &server.requests()[0];
     assert!(request.starts_with("PATCH "), "{request}");
@@ -61,7 +61,7 @@ async fn a_patch_carries_its_condition_and_leads_to_its_operation() {
 #[tokio::test]
 async fn an_etag_without_quotes_is_sent_in_quotes() {
     let server = Server::start([ok(&[])]).await;
-    server.arm().0.patch_identity(&vm(), "{}", Some(&ETag("6".into())), ID).await.expect("accepted");
+    patch(&server.arm().0, "{}", Some(&ETag("6".into()))).await.expect("accepted");
     assert!(server.requests()[0].contains("if-match: \"6\"\r\n"));
 }
 
@@ -101,7 +101,7 @@ async fn a_credential_that_arm_keeps_refusing_is_asked_for_no_third_token() {
 async fn a_patch_is_not_repeated_with_a_new_token() {
     let server = Server::start([error(401, "ExpiredAuthenticationToken"), ok(&[])]).await;
     let (arm, credential) = server.arm();
-    let refused = arm.patch_identity(&vm(), "{}", None, ID).await.expect_err("401");
+    let refused = patch(&arm, "{}", None).await.expect_err("401");
     assert_eq!((refused.class(), refused.refused()), (Class::Replan, true));
     assert_eq!((server.requests().len(), credential.count()), (1, 2));
 }
@@ -111,7 +111,7 @@ async fn a_credential_without_tokens_sends_nothing() {
     let server = Server::start([]).await;
     let (arm, credential) = server.arm();
     *credential.fails.lock().expect("no panic") = Some("7000215");
-    let error = arm.patch_identity(&vm(), "{}", None, ID).await.expect_err("no token");
+    let error = patch(&arm, "{}", None).await.expect_err("no token");
     assert_eq!((error.reason(), error.refused()), (Reason::CredentialRejected, true));
     assert!(crate::arm::chain(&error).contains("AZURE_CLIENT_SECRET"), "{}", crate::arm::chain(&error));
     assert!(server.requests().is_empty());
@@ -135,7 +135,7 @@ async fn a_patch_with_no_clear_answer_is_of_unknown_outcome_and_sent_once(
     #[case] reason: Reason,
 ) {
     let server = Server::start([answer]).await;
-    let error = server.arm().0.patch_identity(&vm(), "{}", None, ID).await.expect_err("no clear answer");
+    let error = patch(&server.arm().0, "{}", None).await.expect_err("no clear answer");
     assert_eq!((error.reason(), error.refused()), (reason, false), "{error}");
     assert_eq!(server.requests().len(), 1, "nothing is sent twice, or elsewhere");
     assert!(!format!("{error:?} {}", crate::arm::chain(&error)).contains("sig="));
@@ -147,7 +147,7 @@ async fn an_answer_that_never_comes_is_given_up() {
     let mut settings = Settings::new(&server.origin, None).expect("loopback");
     settings.request_timeout = Duration::from_millis(200);
     let arm = Arm::new(settings, Arc::new(crate::arm::scripted::Counting::default()), ()).expect("a client");
-    let error = arm.patch_identity(&vm(), "{}", None, ID).await.expect_err("silence");
+    let error = patch(&arm, "{}", None).await.expect_err("silence");
     assert_eq!((error.reason(), error.refused()), (Reason::ArmUnreachable, false));
 }
 
@@ -159,7 +159,7 @@ async fn a_connection_refused_means_that_nothing_was_sent() {
     let origin = format!("http://{}", socket.local_addr().expect("bound"));
     let settings = Settings::new(&origin, None).expect("loopback");
     let arm = Arm::new(settings, Arc::new(crate::arm::scripted::Counting::default()), ()).expect("a client");
-    let error = arm.patch_identity(&vm(), "{}", None, ID).await.expect_err("nobody listens");
+    let error = patch(&arm, "{}", None).await.expect_err("nobody listens");
     assert_eq!((error.reason(), error.refused()), (Reason::ArmUnreachable, true), "{error:?}");
 }
 
@@ -168,6 +168,21 @@ async fn a_connection_refused_means_that_nothing_was_sent() {
 #[case::the_subscription(
     r#"{"error":{"code":"SubscriptionRequestsThrottled","message":"m"}}"#,
     Bucket::SubscriptionReads,
+    false
+)]
+#[case::the_providers_policy(
+    r#"{"error":{"code":"OperationNotAllowed","message":"m","details":[{"code":"TooManyRequests","target":"LowCostGetSubscriptionMaximum"}]}}"#,
+    Bucket::VmGets,
+    false
+)]
+#[case::a_policy_in_the_message(
+    r#"{"error":{"code":"OperationNotAllowed","message":"m","details":[{"message":"{\"operationGroup\":\"LowCostGetResource\"}"}]}}"#,
+    Bucket::ResourceGets,
+    true
+)]
+#[case::a_policy_unknown_to_us(
+    r#"{"error":{"code":"OperationNotAllowed","message":"m","details":[{"target":"NewSubscriptionMaximum"}]}}"#,
+    Bucket::VmGets,
     false
 )]
 #[case::says_nothing("", Bucket::ResourceGets, true)]
@@ -193,6 +208,29 @@ async fn a_429_closes_one_bucket_until_retry_after(
 
     let other: TargetId = other.parse().expect("an id");
     assert_eq!(arm.machine(&other).await.is_ok(), other_open);
+}
+
+#[tokio::test]
+async fn what_arm_has_left_is_believed_on_every_answer() {
+    let left = |status, reads: &str, gets: u32| {
+        let gets = format!(
+            "Microsoft.Compute/LowCostGetSubscriptionMaximum;23999,Microsoft.Compute/LowCostGetResource;{gets}"
+        );
+        let headers = [
+            ("x-ms-ratelimit-remaining-subscription-reads", reads),
+            ("x-ms-ratelimit-remaining-resource", gets.as_str()),
+        ];
+        reply(status, &headers, &machine_json())
+    };
+    let server = Server::start([left(200, "120", 35), left(404, "90", 11)]).await;
+    let (arm, _) = server.arm();
+    let of = |bucket| arm.remaining().into_iter().find(|(known, _)| *known == bucket).expect("every kind").1;
+    arm.machine(&vm()).await.expect("answered");
+    assert!((70.0..75.0).contains(&of(Bucket::SubscriptionReads)), "120, less the 50 that are not ours");
+    assert!((27.0..28.0).contains(&of(Bucket::ResourceGets)), "our share, less one");
+    arm.machine(&vm()).await.expect_err("404");
+    assert!((40.0..45.0).contains(&of(Bucket::SubscriptionReads)));
+    assert!((3.8..4.0).contains(&of(Bucket::ResourceGets)), "11, less a fifth of 36");
 }
 
 #[rstest]
@@ -252,15 +290,27 @@ async fn every_exchange_is_observed_and_nothing_secret_is_shown() {
             let line = format!("{} {} {:?}", e.method, e.bucket.as_str(), e.status);
             self.0.lock().expect("no panic").push(line);
         }
+
+        fn throttled(&self, bucket: Bucket) {
+            self.0.lock().expect("no panic").push(format!("429 {}", bucket.as_str()));
+        }
     }
-    let server = Server::start([ok(&[]), error(412, "PreconditionFailed")]).await;
+    let throttled = error(429, "SubscriptionRequestsThrottled");
+    let server = Server::start([ok(&[]), error(412, "PreconditionFailed"), throttled]).await;
     let seen: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
     let settings = Settings::new(&server.origin, None).expect("loopback");
     let credential = Arc::new(crate::arm::scripted::Counting::default());
     let arm = Arm::new(settings, credential, Seen(seen.clone())).expect("a client");
     arm.machine(&vm()).await.expect("answered");
-    arm.patch_identity(&vm(), "{}", None, ID).await.expect_err("412");
-    assert_eq!(*seen.lock().expect("no panic"), ["GET resource-gets Some(200)", "PATCH resource-updates Some(412)"]);
+    patch(&arm, "{}", None).await.expect_err("412");
+    arm.machine(&vm()).await.expect_err("429");
+    let expected = [
+        "GET resource-gets Some(200)",
+        "PATCH resource-updates Some(412)",
+        "GET resource-gets Some(429)",
+        "429 subscription-reads",
+    ];
+    assert_eq!(*seen.lock().expect("no panic"), expected);
     assert!(!format!("{arm:?}").contains("secret"));
 }
 

@@ -4,7 +4,7 @@ use crate::arm::{ArmError, NextPage, Page, chain};
 use crate::controller::context::Context;
 use crate::controller::schedule::jitter;
 use lanyard_domain::Moment;
-use lanyard_domain::pace::Class;
+use lanyard_domain::pace::{Class, Urgency};
 use lanyard_domain::sweep::{Ended, Scope};
 use std::collections::HashSet;
 use std::time::Duration;
@@ -54,7 +54,7 @@ async fn page(context: &Context, scope: &Scope, page: Option<&NextPage>) -> Resu
     let mut failed = 0;
     loop {
         let requested = context.now();
-        let error = match context.arm.list(scope, page).await {
+        let error = match context.arm.at(Urgency::Drift).list(scope, page).await {
             Ok(page) => return Ok((requested, page)),
             Err(error) => error,
         };

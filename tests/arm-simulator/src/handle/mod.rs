@@ -15,6 +15,7 @@ use crate::simulator::ArmSimulator;
 use crate::state::restrictions::{Barrier, Restriction};
 use crate::state::seed::{MachineSeed, Seeds};
 use crate::state::sightings::Sightings;
+use crate::throttle::Verb;
 use crate::wire::arm::arrive;
 use crate::wire::routes::Route;
 
@@ -144,6 +145,16 @@ impl ArmSimulator {
     /// Changes settings while it runs; addresses and the folder stay what they were.
     pub fn set(&self, change: impl FnOnce(&mut Settings)) {
         change(&mut self.shared.world().settings);
+    }
+
+    /// Somebody else who is the same principal asks ARM this often; gives how many it let through.
+    pub fn others_ask(&self, method: &str, subscription: &str, times: usize) -> usize {
+        let verb = hyper::Method::from_bytes(method.as_bytes()).map_or(Verb::Read, |method| Verb::of(&method));
+        let client = self.client_id().to_owned();
+        let mut world = self.shared.world();
+        let throttling = world.settings.throttling;
+        let mut ask = || world.throttle.arm(throttling, &fold(subscription), &client, verb).refusal.is_none();
+        (0..times).filter(|_| ask()).count()
     }
 
     pub fn revoke_tokens(&self) {
