@@ -66,6 +66,7 @@ impl Kubernetes {
         let mut object = json!({
             "apiVersion": "lanyard.dev/v1alpha1",
             "kind": "IdentityAssignment",
+            "metadata": {"name": wish.name},
             "spec": {"target": {"resourceId": wish.machine}, "userAssigned": identities},
         });
         if let Some(interval) = wish.drift_interval {
