@@ -5,7 +5,7 @@ use super::World;
 use super::seed::MachineSeed;
 use crate::id::{Kind, ResourceId};
 
-/// So many machines, all alike. Machine `n` lies in subscription `n % subscriptions`.
+/// So many machines, all alike, machine after machine in subscription after subscription.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Fleet {
@@ -13,6 +13,8 @@ pub struct Fleet {
     pub name: String,
     pub machines: usize,
     pub subscriptions: usize,
+    /// The number of the first of them.
+    pub first_subscription: usize,
     /// Of each subscription.
     pub groups: usize,
     /// Every so-manieth machine is a scale set; 0: none is.
@@ -27,6 +29,7 @@ impl Default for Fleet {
             name: "fleet".to_owned(),
             machines: 0,
             subscriptions: 1,
+            first_subscription: 0,
             groups: 1,
             scale_set_every: 0,
             identities: Vec::new(),
@@ -44,7 +47,7 @@ impl Fleet {
     fn place(&self, number: usize) -> (String, String) {
         let subscriptions = self.subscriptions.max(1);
         let group = (number / subscriptions) % self.groups.max(1);
-        (Self::subscription(number % subscriptions), format!("{}-{group}", self.name))
+        (Self::subscription(self.first_subscription + number % subscriptions), format!("{}-{group}", self.name))
     }
 
     #[must_use]
