@@ -284,14 +284,14 @@ mod tests {
             }
             let object = serde_json::from_value(object).expect("an assignment");
             let (_, claim) = crate::api::claim::claim(&object).expect("a claim");
-            fingerprints(vec![(&claim, at.to_owned())], "").remove(&name("db").parse().expect("an id"))
+            fingerprints(vec![(&claim, at.to_owned())], "").remove(&name("shop-db").parse().expect("an id"))
         };
-        let db = json!({"resourceId": name("db")});
+        let db = json!({"resourceId": name("shop-db")});
         let first = print(1, json!({"userAssigned": [db]}), "");
         assert!(first.is_some());
         let beside = json!({"userAssigned": [db, {"resourceId": name("other")}], "driftInterval": "1m", "deletionPolicy": "Retain"});
         assert_eq!(print(2, beside, ""), first, "an edit of something else");
-        let asked = json!({"userAssigned": [{"resourceId": name("db"), "repair": true}]});
+        let asked = json!({"userAssigned": [{"resourceId": name("shop-db"), "repair": true}]});
         assert_ne!(print(2, asked, ""), first, "the entry itself");
         assert_ne!(print(1, json!({"userAssigned": [db]}), "now"), first, "asked for by annotation");
     }
