@@ -113,10 +113,10 @@ impl Run {
                 }
             }
             Event::Answered { receipt, answer: Ok(left) } => {
-                let _ = self.quota.answered(receipt, &[(Bucket::SubscriptionReads, Left::Exactly(left))], at(self.now));
+                self.quota.answered(receipt, &[(Bucket::SubscriptionReads, Left::Exactly(left))], at(self.now));
             }
             Event::Answered { receipt, answer: Err(seconds) } => {
-                let _ = self.quota.answered(receipt, &[], at(self.now));
+                self.quota.answered(receipt, &[], at(self.now));
                 self.quota.close(&reads()[0], Some(Duration::from_secs(seconds)), at(self.now));
             }
         }
@@ -193,7 +193,7 @@ proptest! {
         let run = Run::new(None).run(&steps);
         prop_assert_eq!(run.arm.refused, 0);
         let quiet = Step { after: 0, wanted: 1, there: 1, back: 1, lost: false, others: 0 };
-        let mut run = run.after(pause).run(&[quiet.clone()]);
+        let mut run = run.after(pause).run(std::slice::from_ref(&quiet));
         let (believed, spare) = (run.believed(), run.arm.left().saturating_sub(CAPACITY / 5));
         prop_assert!(believed <= spare, "{believed} of {spare}");
 
@@ -215,7 +215,7 @@ proptest! {
         let mut now = 0;
         let classes = [Urgency::Deletion, Urgency::Retry, Urgency::Waiting, Urgency::Drift];
         let ask = |quota: &mut Quota, urgency, now| match quota.take(&reads(), urgency, at(now)) {
-            Ok(receipt) => { let _ = quota.answered(receipt, &[], at(now)); Ok(()) }
+            Ok(receipt) => { quota.answered(receipt, &[], at(now)); Ok(()) }
             Err(short) => Err(short.wait),
         };
         for (after, wanted, class) in crowd {

@@ -44,11 +44,15 @@ fn four_fifths_of_a_bucket_are_spent_and_refilled_at_arms_pace() {
 #[case("1", 2)]
 fn the_share_is_as_configured(#[case] share: &str, #[case] writes: usize) {
     let mut quota = Quota::new(share.parse().expect("a share"));
-    let sent: usize = (0..200).map(|n| burst(&mut quota, &patch(&format!("vm{n}")), CHANGE, at(0)).min(1)).sum();
-    let rest: usize = (0..200).map(|n| burst(&mut quota, &patch(&format!("vm{n}")), CHANGE, at(0))).sum();
-    assert!(sent <= writes && sent + rest <= 2000, "{sent} + {rest}");
-    let writes_alone = &patch("x")[..1];
-    assert_eq!(burst(&mut Quota::new(share.parse().expect("a share")), writes_alone, CHANGE, at(0)), writes);
+    assert_eq!(burst(&mut quota, &Key::writes("s"), CHANGE, at(0)), writes);
+}
+
+#[test]
+fn who_stands_in_line_waits_for_those_before_in_what_is_shared_alone() {
+    let mut quota = Quota::default();
+    assert_eq!(quota.short(&patch("web"), CHANGE, 160, at(0)), None, "all find room, each at its own machine");
+    let short = quota.short(&patch("web"), CHANGE, 176, at(0)).expect("sixteen too many");
+    assert_eq!(short, Short { bucket: Bucket::SubscriptionWrites, wait: Duration::from_secs(2) });
 }
 
 #[rstest]
