@@ -141,7 +141,6 @@ mod tests {
     fn a_visit_weighs_little_while_it_waits_for_an_operation() {
         let bytes = size_of_future(visit);
         let of_which = std::mem::size_of::<crate::controller::visit::Visit>();
-        println!("{bytes} bytes, of which what it knows takes {of_which}");
         assert!(bytes <= 8 * 1024, "{bytes} bytes, of which what it knows takes {of_which}");
     }
 }
