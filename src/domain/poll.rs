@@ -59,7 +59,7 @@ mod tests {
     }
 
     fn seen(lasts: Duration, answer: Duration) -> Duration {
-        polls(lasts, answer, None).last().copied().unwrap_or_default() - lasts
+        polls(lasts, answer, None).last().copied().unwrap_or_default().saturating_sub(lasts)
     }
 
     #[test]
@@ -95,7 +95,9 @@ mod tests {
         for asked in [0, 1, 10, 20, 60, 299] {
             let asked = Duration::from_secs(asked);
             let polls = polls(ms(300_000), ms(20), Some(asked));
-            let gaps = polls.iter().scan(Duration::ZERO, |last, poll| Some(*poll - std::mem::replace(last, *poll)));
+            let gaps = polls
+                .iter()
+                .scan(Duration::ZERO, |last, poll| Some(poll.saturating_sub(std::mem::replace(last, *poll))));
             assert!(gaps.min() >= Some(asked), "{asked:?}: {polls:?}");
         }
         assert_eq!(pause(ms(0), Some(Duration::from_secs(86_400))), LONGEST_ASKED);
@@ -110,7 +112,7 @@ mod tests {
         }
         let within = |seconds| looks.iter().filter(|look| **look <= Duration::from_secs(seconds)).count();
         assert!(within(10) <= 6 && within(60) <= 11 && within(3_600) <= 55, "{looks:?}");
-        let last: Vec<_> = looks.windows(2).map(|pair| pair[1] - pair[0]).skip(20).collect();
+        let last: Vec<_> = looks.windows(2).map(|pair| pair[1].saturating_sub(pair[0])).skip(20).collect();
         assert!(last.iter().all(|gap| *gap >= Duration::from_secs(60)), "{last:?}");
     }
 }

@@ -247,9 +247,9 @@ impl World {
     fn park(&mut self, nth: usize, parks: bool) {
         let Some(target) = self.reference.under_way(nth) else { return };
         if parks {
-            self.scheduler.parked(&target)
+            self.scheduler.parked(&target);
         } else {
-            self.scheduler.resumed(&target)
+            self.scheduler.resumed(&target);
         }
         if let Some((parked, _)) = &mut self.reference.get(&target).visit {
             *parked = parks;
@@ -300,7 +300,9 @@ proptest! {
     ) {
         let mut flows = Flows::new(by_subscription);
         for (flow, count) in backlog.iter().enumerate() {
-            (0..*count).for_each(|_| flows.push(flow));
+            for _ in 0..*count {
+                flows.push(flow);
+            }
         }
         for arrival in &arrivals {
             match arrival {

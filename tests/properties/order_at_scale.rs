@@ -67,11 +67,14 @@ enum Event {
     Wake,
 }
 
+/// When, in which order of those of one moment, and what happens to whom.
+type Scheduled = (Moment, u64, Event, Option<Target>);
+
 struct Run {
     now: Moment,
     scheduler: Scheduler,
     buckets: HashMap<String, (Bucket, Bucket)>,
-    events: BinaryHeap<Reverse<(Moment, u64, Event, Option<Target>)>>,
+    events: BinaryHeap<Reverse<Scheduled>>,
     scheduled: u64,
     wakes_at: Option<Moment>,
     slots: usize,
@@ -233,7 +236,9 @@ fn resident() -> u64 {
 fn bytes_each(fleet: &[Target], put: impl Fn(&mut Scheduler, &Target)) -> u64 {
     let before = resident();
     let mut scheduler = Scheduler::new(Bounds::of(SLOTS));
-    fleet.iter().for_each(|target| put(&mut scheduler, target));
+    for target in fleet {
+        put(&mut scheduler, target);
+    }
     resident().saturating_sub(before) / fleet.len() as u64
 }
 

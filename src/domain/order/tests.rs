@@ -189,7 +189,9 @@ fn who_waits_for_an_operation_takes_no_place() {
         parked.push(target);
     }
     assert_eq!((parked.len(), scheduler.under_way, scheduler.busy(ONE)), (40, 40, 0));
-    parked.iter().for_each(|target| scheduler.resumed(target));
+    for target in &parked {
+        scheduler.resumed(target);
+    }
     assert_eq!(scheduler.busy(ONE), 40, "what was begun goes on, whatever the bound");
     scheduler.push_now("next", Urgency::Change, "shop");
     assert_eq!(scheduler.pop(at(0), open), Turn::Wait(None));
