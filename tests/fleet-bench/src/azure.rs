@@ -135,7 +135,7 @@ impl Azure {
         told["seq"].as_u64().context("no number")
     }
 
-    /// PATCHes after a mark whose path holds the text, probes left out.
+    /// Every PATCH after a mark whose path holds the text, probes left out.
     pub async fn patches_since(&self, mark: u64, path: &str) -> Result<Vec<Patch>> {
         let page = format!("/journal?since={mark}&method=PATCH&path={path}");
         let mut patches: Vec<Patch> = self.get(&page).await?;

@@ -26,13 +26,6 @@ pub struct Controller {
     pub begun: Instant,
 }
 
-/// How busy it says that it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Depth {
-    pub due: u64,
-    pub under_way: u64,
-}
-
 impl Controller {
     pub async fn start(
         program: &Path,
@@ -74,23 +67,13 @@ impl Controller {
         process::memory(self.pid).with_context(|| end_of(&self.log))
     }
 
-    pub async fn depth(&self) -> Result<Depth> {
-        let page = format!("http://{}/metrics", self.listen);
-        let text = self.http.get(page).send().await.with_context(|| end_of(&self.log))?.text().await?;
-        let gauge = |name: &str| {
-            let line = text.lines().find(|line| !line.starts_with('#') && line.contains(name));
-            line.and_then(|line| line.rsplit(' ').next()?.parse::<f64>().ok())
-        };
-        let whole = |value: f64| if value > 0.0 { value.ceil() as u64 } else { 0 };
-        let due = gauge("targets_due").context("the program tells no targets_due")?;
-        let under_way = gauge("targets_under_way").context("the program tells no targets_under_way")?;
-        Ok(Depth { due: whole(due), under_way: whole(under_way) })
-    }
-
     /// Whether it is ready, and has neither work at hand nor work that is due.
     pub async fn is_idle(&self) -> Result<bool> {
-        let ready = self.http.get(format!("http://{}/readyz", self.listen)).send().await?.status().is_success();
-        Ok(ready && self.depth().await? == Depth { due: 0, under_way: 0 })
+        let ready = self.http.get(format!("http://{}/readyz", self.listen)).send().await;
+        let ready = ready.with_context(|| end_of(&self.log))?.status().is_success();
+        let text = self.http.get(format!("http://{}/metrics", self.listen)).send().await?.text().await?;
+        let is_none = |name: &str| is_zero(&text, name).with_context(|| format!("the program tells no {name}"));
+        Ok(ready && is_none("targets_due")? && is_none("targets_under_way")?)
     }
 
     pub fn last_words(&self) -> String {
@@ -118,6 +101,13 @@ fn listens(log: &str) -> Option<String> {
     rest.split_once('"').map(|(address, _)| address.to_owned())
 }
 
+/// Whether every gauge of that name is 0; None: there is none.
+fn is_zero(metrics: &str, name: &str) -> Option<bool> {
+    let gauges = metrics.lines().filter(|line| !line.starts_with('#') && line.contains(name));
+    let values = gauges.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
+    values.fold(None, |zero, value| Some(zero.unwrap_or(true) && value <= 0.0))
+}
+
 fn end_of(log: &Path) -> String {
     let text = fs::read_to_string(log).unwrap_or_default();
     let lines: Vec<&str> = text.lines().collect();
@@ -134,5 +124,14 @@ mod tests {
             r#"{"level":"INFO","fields":{"message":"lanyard starts","version":"0.1.0","listen":"127.0.0.1:4711"}}"#;
         assert_eq!(listens(line).as_deref(), Some("127.0.0.1:4711"));
         assert_eq!(listens("{}"), None);
+    }
+
+    #[test]
+    fn work_is_seen_under_any_label() {
+        let metrics =
+            "# TYPE lanyard_targets_due gauge\nlanyard_targets_due{a=\"1\"} 0\nlanyard_targets_due{a=\"2\"} 3\n";
+        assert_eq!(is_zero(metrics, "targets_due"), Some(false));
+        assert_eq!(is_zero("lanyard_targets_due 0\n", "targets_due"), Some(true));
+        assert_eq!(is_zero(metrics, "targets_under_way"), None);
     }
 }

@@ -61,7 +61,7 @@ pub fn drawn(report: &Report) -> String {
         svg.push_str("</g>");
     }
     let note = format!("machines, on {} cores; dashed: the aim; both axes logarithmic", report.cores);
-    let _ = write!(svg, "<text class=\"small\" x=\"{}\" y=\"{}\">{note}</text></svg>\n", MARGIN[0], height - 6.0);
+    let _ = writeln!(svg, "<text class=\"small\" x=\"{}\" y=\"{}\">{note}</text></svg>", MARGIN[0], height - 6.0);
     svg
 }
 

@@ -38,9 +38,9 @@ pub struct Wish {
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Asked {
     /// Writes of our kinds and of Events. Leases are not among them: they are renewed whatever happens.
-    pub writes: u64,
+    pub writes: f64,
     /// GETs and LISTs of our kinds; watches are not among them.
-    pub reads: u64,
+    pub reads: f64,
 }
 
 impl Kubernetes {
@@ -188,15 +188,15 @@ fn is_ready(object: &DynamicObject) -> bool {
     current && conditions.is_some_and(|all| all.iter().any(ready))
 }
 
-/// Count and verb of a line about our kinds, or about Events.
-fn counted(line: &str) -> Option<(u64, &str)> {
+/// Count and verb of a line about our kinds, or about Events. From a million on counts have an exponent.
+fn counted(line: &str) -> Option<(f64, &str)> {
     let label = |name: &str| {
         let (_, rest) = line.split_once(&format!("{name}=\""))?;
         rest.split_once('"').map(|(value, _)| value)
     };
     let ours = label("group") == Some("lanyard.dev") || label("resource") == Some("events");
     let count = line.rsplit(' ').next()?.parse::<f64>().ok()?;
-    ours.then_some((count as u64, label("verb")?))
+    ours.then_some((count, label("verb")?))
 }
 
 #[cfg(test)]
@@ -211,8 +211,8 @@ mod tests {
                  resource=\"{resource}\",scope=\"resource\",subresource=\"\",verb=\"{verb}\",version=\"v1\"}} 12"
             )
         };
-        assert_eq!(counted(&line("lanyard.dev", "identitytargets", "PUT")), Some((12, "PUT")));
-        assert_eq!(counted(&line("", "events", "POST")), Some((12, "POST")));
+        assert_eq!(counted(&line("lanyard.dev", "identitytargets", "PUT")), Some((12.0, "PUT")));
+        assert_eq!(counted(&line("", "events", "POST")), Some((12.0, "POST")));
         assert_eq!(counted(&line("coordination.k8s.io", "leases", "PUT")), None);
     }
 }

@@ -45,8 +45,8 @@ pub struct Spent {
 pub struct Cost {
     pub wall: Duration,
     pub calls: Calls,
-    pub writes: u64,
-    pub kubernetes_reads: u64,
+    pub writes: f64,
+    pub kubernetes_reads: f64,
     pub cpu: Duration,
 }
 

@@ -111,7 +111,7 @@ async fn before(shared: &Arc<Shared>, call: &Call, struck: &[Struck]) -> Option<
                 return Some(Reply::Reset);
             }
             Effect::Throttle { retry_after_secs } => {
-                let pause = retry_after_secs.or_else(|| ends.map(|ends| seconds_until(ends)));
+                let pause = retry_after_secs.or_else(|| ends.map(seconds_until));
                 return Some(Reply::Answer(throttled(call, pause)));
             }
             Effect::RefuseToken {} => return Some(Reply::Answer(token_refused())),

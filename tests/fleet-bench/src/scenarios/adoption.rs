@@ -22,7 +22,7 @@ pub async fn measure(stage: &mut Stage, fleet: &Fleet, options: &Options, report
     report.add(Row::new("adoption-gets", "adoption: GETs of a machine, each", gets, "a target").at_most(1.0));
     report.add(Row::new("adoption-lists", "adoption: LIST pages", counted(cost.calls.lists), ""));
     report.add(Row::new("adoption-patches", "adoption: PATCHes", counted(cost.calls.patches), "").exactly(0.0));
-    report.add(Row::new("adoption-writes", "adoption: Kubernetes writes", counted(cost.writes) / targets, "a target"));
+    report.add(Row::new("adoption-writes", "adoption: Kubernetes writes", cost.writes / targets, "a target"));
     report.add(Row::new("adoption-wall", "adoption: until all are Ready", cost.wall.as_secs_f64(), "s"));
     report.add(Row::new("adoption-cpu", "adoption: CPU", cost.cpu.as_secs_f64(), "s"));
     Ok(())

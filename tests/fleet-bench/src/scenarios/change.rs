@@ -40,7 +40,7 @@ pub async fn measure(stage: &Stage, options: &Options, report: &mut Report) -> R
     let slowest = millis(percentile(&waits, 99));
     report.add(Row::new("change-p99", "one change: apply to PATCH, p99", slowest, "ms").at_most(150.0));
     report.add(Row::new("change-cpu", "one change: CPU, all in", millis(cost.cpu) / changes, "ms").at_most(5.0));
-    let writes = (counted(cost.writes) - changes) / changes;
+    let writes = (cost.writes - changes) / changes;
     report.add(Row::new("change-writes", "one change: Kubernetes writes", writes, "").at_most(4.0));
     report.add(Row::new("change-reads", "one change: reads of ARM", counted(cost.calls.reads()) / changes, ""));
     Ok(usual)

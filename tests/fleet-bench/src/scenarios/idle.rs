@@ -59,10 +59,8 @@ fn tell(still: &Cost, checked: &Cost, fleet: &Fleet, report: &mut Report) {
     let an_hour = |value: f64| a_second(checked, value) * 3_600.0 / compression;
     let reads = an_hour(counted(checked.calls.reads())) / float(fleet.machines);
     report.add(Row::new("idle-reads", "an idle hour: reads of ARM", reads, "a target").at_most(0.2));
-    report.add(
-        Row::new("idle-writes", "an idle hour: Kubernetes writes", an_hour(counted(checked.writes)), "").exactly(0.0),
-    );
-    let kubernetes = an_hour(counted(checked.kubernetes_reads));
+    report.add(Row::new("idle-writes", "an idle hour: Kubernetes writes", an_hour(checked.writes), "").exactly(0.0));
+    let kubernetes = an_hour(checked.kubernetes_reads);
     report.add(Row::new("idle-kubernetes", "an idle hour: Kubernetes GETs and LISTs", kubernetes, "").exactly(0.0));
     let (base, busy) = (a_second(still, still.cpu.as_secs_f64()), a_second(checked, checked.cpu.as_secs_f64()));
     let share = 100.0 * (base + (busy - base).max(0.0) / compression);

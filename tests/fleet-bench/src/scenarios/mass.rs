@@ -86,7 +86,7 @@ impl Bound {
         let machines = float(fleet.machines.div_ceil(fleet.subscriptions.max(1)));
         let reads = machines * counted(cost.calls.reads()) / float(fleet.machines);
         let buckets = WRITES.time(machines, options.share).max(READS.time(reads, options.share));
-        Self { buckets, operations, api_server: Duration::from_secs_f64(counted(cost.writes) / pace.max(1.0)) }
+        Self { buckets, operations, api_server: Duration::from_secs_f64(cost.writes / pace.max(1.0)) }
     }
 
     fn arm(&self) -> Duration {
@@ -104,17 +104,12 @@ fn tell(cost: &Cost, bound: &Bound, fleet: &Fleet, report: &mut Report) {
     report.add(Row::new("mass-server", "  bound: API server, measured", bound.api_server.as_secs_f64(), "s"));
     let times = cost.wall.as_secs_f64() / binds.as_secs_f64().max(0.001);
     report.add(Row::new("mass-bound", "all get one more: wall time, of the bound", times, "times").at_most(slack));
-    report.add(Row::new(
-        "mass-writes",
-        "all get one more: Kubernetes writes",
-        counted(cost.writes) / targets,
-        "a target",
-    ));
+    report.add(Row::new("mass-writes", "all get one more: Kubernetes writes", cost.writes / targets, "a target"));
     let cpu = cost.cpu.as_secs_f64() * 1_000.0 / targets;
     report.add(Row::new("mass-cpu", "all get one more: CPU", cpu, "ms a target"));
 }
 
-/// The fewest and the most PATCHes that a machine of the fleet got.
+/// Of `PATCH`, the fewest and the most that a machine of the fleet got.
 async fn patches_each(stage: &Stage, mark: u64, fleet: &Fleet) -> Result<(f64, f64)> {
     let mut count: HashMap<String, usize> = HashMap::new();
     for patch in stage.azure.patches_since(mark, "/fleet-").await? {
