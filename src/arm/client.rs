@@ -4,7 +4,7 @@ use super::exchange::Observer;
 use super::http::{self, Limits, Proxies};
 use super::limiter::{Limiter, Taken};
 use super::operation::{Operation, Progress, progress};
-use super::reservation::Reservation;
+use super::reservation::{Owed, Reservation};
 use super::send::{Answer, Call, no_token};
 use super::settings::{Settings, SettingsError};
 use super::token::Tokens;
@@ -63,6 +63,8 @@ pub struct Accepted {
     /// What is still to be followed; none when the change is done.
     pub operation: Option<Operation>,
     pub correlation_id: Option<String>,
+    /// To be kept until the end was read.
+    pub owed: Owed,
 }
 
 /// A conversation with one ARM endpoint. Clones share connections, tokens and limits.
@@ -149,14 +151,14 @@ impl Arm {
         if_match: Option<&ETag>,
         client_request_id: &str,
     ) -> Result<Accepted, ArmError> {
-        let Reservation { target, taken } = reservation;
+        let Reservation { target, taken, owed } = reservation;
         let target = &target;
         let condition = if_match.map(|etag| condition(target, etag)).transpose()?;
         let answer = self.patch(target, body, condition, client_request_id, Some(taken)).await?;
         let live = if answer.body.is_empty() { None } else { Some(live(target, &answer)?) };
         let etag = live.as_ref().and_then(|live| live.etag.clone()).or_else(|| answer.etag.clone().map(ETag));
         let operation = answer.operation.as_deref().map(|url| Operation::new(target, url, answer.retry_after));
-        Ok(Accepted { live, etag, operation, correlation_id: answer.correlation_id })
+        Ok(Accepted { live, etag, operation, correlation_id: answer.correlation_id, owed })
     }
 
     /// Asks whether a PATCH under a false If-Match is refused, by one that changes nothing.

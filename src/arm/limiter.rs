@@ -3,6 +3,7 @@ use super::line::{Lines, Place};
 use lanyard_domain::Moment;
 use lanyard_domain::pace::Urgency;
 use lanyard_domain::quota::{Bucket, Key, Left, Quota, Receipt, Share, Short};
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -21,6 +22,8 @@ const TICK: Duration = Duration::from_millis(1);
 pub(super) struct Limiter {
     quota: Mutex<Quota>,
     lines: Lines,
+    /// Reads that changes under way will need, by subscription.
+    owed: Mutex<HashMap<Box<str>, usize>>,
     /// More may leave than was known a moment ago.
     more: Notify,
     began: Instant,
@@ -29,7 +32,13 @@ pub(super) struct Limiter {
 impl Limiter {
     pub fn new(share: Share) -> Arc<Self> {
         let quota = Mutex::new(Quota::new(share));
-        Arc::new(Self { quota, lines: Lines::default(), more: Notify::new(), began: Instant::now() })
+        Arc::new(Self {
+            quota,
+            lines: Lines::default(),
+            owed: Mutex::default(),
+            more: Notify::new(),
+            began: Instant::now(),
+        })
     }
 
     /// Spends one request on every bucket, waiting a moment for them to fill.
@@ -98,6 +107,21 @@ impl Limiter {
                 () = more, if first => {}
                 () = tokio::time::sleep(pause) => {}
             }
+        }
+    }
+
+    /// Reads that changes under way in this subscription will need.
+    pub fn owed(&self, subscription: &str) -> usize {
+        self.owed.lock().unwrap_or_else(PoisonError::into_inner).get(subscription).copied().unwrap_or_default()
+    }
+
+    pub fn owe(&self, subscription: &str, change: impl FnOnce(usize) -> usize) {
+        let mut owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = change(owed.get(subscription).copied().unwrap_or_default());
+        if count == 0 {
+            owed.remove(subscription);
+        } else {
+            owed.insert(subscription.into(), count);
         }
     }
 

@@ -41,7 +41,7 @@ pub use exchange::{Exchange, Observer};
 pub use lanyard_domain::quota::{Bucket, Share};
 pub use list::{Listed, NextPage, Page};
 pub use operation::{Operation, Progress};
-pub use reservation::Reservation;
+pub use reservation::{Owed, Reservation};
 pub use settings::{API_VERSION, Settings, SettingsError};
 pub use token::{TokenError, TokenProblem};
 pub use told::Told;

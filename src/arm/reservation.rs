@@ -4,11 +4,12 @@
 //! back by a second write. So a PATCH has its place in the budget before its intent is recorded.
 use super::client::Arm;
 use super::errors::ArmError;
-use super::limiter::Taken;
+use super::limiter::{Limiter, Taken};
 use lanyard_domain::TargetId;
 use lanyard_domain::pace::Urgency;
 use lanyard_domain::quota::{Key, Short};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// The right to send one PATCH to one machine. Dropped without being used, it is given back.
@@ -16,6 +17,38 @@ use std::time::Duration;
 pub struct Reservation {
     pub(super) target: TargetId,
     pub(super) taken: Taken,
+    pub(super) owed: Owed,
+}
+
+/// The reads that an accepted change will still need: polls, and the read that shows its end. While this lives no visit
+/// begins on them; otherwise a mass change would begin as much as it could, and everybody's next change would wait for
+/// all of it to end.
+#[must_use = "what is dropped is owed no more"]
+pub struct Owed {
+    limiter: Arc<Limiter>,
+    subscription: Box<str>,
+}
+
+/// One poll, and the machine itself. Half of all operations on VMs end before the second poll.
+const READS_OWED: usize = 2;
+
+impl Owed {
+    fn by(limiter: &Arc<Limiter>, subscription: &str) -> Self {
+        limiter.owe(subscription, |count| count + READS_OWED);
+        Self { limiter: limiter.clone(), subscription: subscription.into() }
+    }
+}
+
+impl Drop for Owed {
+    fn drop(&mut self) {
+        self.limiter.owe(&self.subscription, |count| count.saturating_sub(READS_OWED));
+    }
+}
+
+impl fmt::Debug for Owed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Owed")
+    }
 }
 
 impl fmt::Debug for Reservation {
@@ -33,17 +66,21 @@ impl Arm {
     pub async fn reserve_write(&self, target: &TargetId) -> Result<Reservation, ArmError> {
         let keys = Key::update(target);
         let taken = self.inner.limiter.spend_in_turn(target.subscription(), &keys, self.urgency).await;
-        Ok(Reservation { target: target.clone(), taken: taken.map_err(throttled)? })
+        let taken = taken.map_err(throttled)?;
+        let owed = Owed::by(&self.inner.limiter, target.subscription());
+        Ok(Reservation { target: target.clone(), taken, owed })
     }
 
-    /// How long until a visit in this subscription is worth beginning: zero, if it may read now.
+    /// How long until a visit in this subscription is worth beginning: zero, if it may read now, and what was begun has
+    /// what it needs.
     ///
     /// Where those that come to write wait in a long line already, a further one would read for nothing: its turn
     /// would not come in time.
     #[must_use]
     pub fn room(&self, subscription: &str, urgency: Urgency) -> Duration {
         let limiter = &self.inner.limiter;
-        let read = limiter.short(&Key::reads(subscription), urgency, 1).map_or(Duration::ZERO, |short| short.wait);
+        let nth = limiter.owed(subscription) + 1;
+        let read = limiter.short(&Key::reads(subscription), urgency, nth).map_or(Duration::ZERO, |short| short.wait);
         match urgency {
             Urgency::Change | Urgency::Deletion | Urgency::Retry => {
                 read.max(limiter.until_a_turn(subscription, &Key::writes(subscription), urgency))

@@ -90,7 +90,7 @@ async fn taken(
     accepted: Accepted,
 ) -> Result<Applied, VisitError> {
     remember_outcome(visit, recorded, Outcome::Accepted);
-    visit.follows = true;
+    visit.follows = Some(accepted.owed);
     visit.memory.races = 0;
     let correlation_id = accepted.correlation_id.clone();
     Box::pin(finalizers::add(context, visit)).await;

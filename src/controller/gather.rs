@@ -142,7 +142,7 @@ pub async fn live(context: &Context, visit: &mut Visit) -> Result<Fresh<Live>, V
         match Fresh::read(live, reading, &visit.record) {
             Ok(fresh) => {
                 visit.memory.superseded_since = None;
-                visit.follows = false;
+                visit.follows = None;
                 return Ok(fresh);
             }
             Err(NotFresh::Superseded) if reads < REREADS => {

@@ -5,6 +5,7 @@ use super::seen::Before;
 use crate::api::raw::{Readable, Unread};
 use crate::api::target::LastWrite;
 use crate::api::{IdentityTarget, RECONCILE_AT};
+use crate::arm::Owed;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
@@ -31,7 +32,7 @@ pub struct Visit {
     /// Who waits for it.
     urgency: Urgency,
     /// A write of this visit was accepted and is not read back yet.
-    pub follows: bool,
+    pub follows: Option<Owed>,
     pub began: Moment,
     pub read: Vec<Arc<Readable>>,
     pub unread: Vec<Arc<Unread>>,
@@ -77,7 +78,7 @@ impl Visit {
             record: Record::empty(target.as_ref().clone()),
             target,
             urgency,
-            follows: false,
+            follows: None,
             began,
             read: Vec::new(),
             unread: Vec::new(),
@@ -106,7 +107,7 @@ impl Visit {
 
     /// What it asks of ARM is so urgent. Whatever began it: what was changed is followed to its end like a person's change.
     pub fn urgency(&self) -> Urgency {
-        if self.follows { Urgency::Change } else { self.urgency }
+        if self.follows.is_some() { Urgency::Change } else { self.urgency }
     }
 
     /// Keeps the `IdentityTarget` as it was just read or written.
