@@ -7,9 +7,10 @@ use super::fleet::Member;
 use super::queue::{TargetKey, Urgency};
 use super::reconcile::reconcile;
 use super::schedule::{every, first_look, visit_by};
+use super::status::was_ready;
 use super::sweep::{roll_calls, sweeps};
 use crate::lease::{Elector, Lead};
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
@@ -77,11 +78,13 @@ async fn term(parts: &Parts, lead: &Lead, elector: Option<&mut Elector>) {
     parts.metrics.leads(false);
 }
 
-/// People wait for what nobody has acted on yet; the rest is looked at by lists first, and by visits where none covers it.
+/// People wait for what nobody has acted on yet, and for what went while nobody worked; the rest is looked at by lists
+/// first, and by visits where none covers it.
 fn begin(context: &Context) {
     let now = context.now();
+    let at_rest = |target: &TargetKey, urgency| urgency == Urgency::Drift && seems_at_rest(context, target);
     let (at_rest, pressing): (Vec<_>, Vec<_>) =
-        context.index.all().into_iter().partition(|(_, (urgency, _))| *urgency == Urgency::Drift);
+        context.index.all().into_iter().partition(|(target, (urgency, _))| at_rest(target, *urgency));
     for (target, (urgency, namespace)) in pressing {
         context.queue.push(target, urgency, namespace.as_deref());
     }
@@ -99,6 +102,15 @@ fn begin(context: &Context) {
             None => context.queue.push(target, urgency, None),
         }
     }
+}
+
+/// Everybody who declares something about it was told that it is so, and nobody else is in its record.
+fn seems_at_rest(context: &Context, target: &TargetKey) -> bool {
+    let (of_target, objects) = (context.index.of(target), context.index.target_objects(target));
+    let [object] = objects.as_slice() else { return false };
+    let read: BTreeSet<&str> = of_target.read.iter().map(|read| read.claim.key.uid.as_str()).collect();
+    let recorded: BTreeSet<&str> = object.record.claims.iter().map(|claim| claim.uid.as_str()).collect();
+    read == recorded && of_target.unread.is_empty() && of_target.read.iter().all(|read| was_ready(read))
 }
 
 fn cut_off() {
