@@ -24,6 +24,8 @@ pub(super) struct Limiter {
     lines: Lines,
     /// Reads that changes under way will need, by subscription.
     owed: Mutex<HashMap<Box<str>, usize>>,
+    /// No more than half of what there can be is held back for them: of long operations most are needed later.
+    most_owed: usize,
     /// More may leave than was known a moment ago.
     more: Notify,
     began: Instant,
@@ -36,6 +38,7 @@ impl Limiter {
             quota,
             lines: Lines::default(),
             owed: Mutex::default(),
+            most_owed: share.half_of(Bucket::SubscriptionReads),
             more: Notify::new(),
             began: Instant::now(),
         })
@@ -110,9 +113,10 @@ impl Limiter {
         }
     }
 
-    /// Reads that changes under way in this subscription will need.
+    /// Reads to be held back for changes under way in this subscription.
     pub fn owed(&self, subscription: &str) -> usize {
-        self.owed.lock().unwrap_or_else(PoisonError::into_inner).get(subscription).copied().unwrap_or_default()
+        let owed = self.owed.lock().unwrap_or_else(PoisonError::into_inner);
+        owed.get(subscription).copied().unwrap_or_default().min(self.most_owed)
     }
 
     pub fn owe(&self, subscription: &str, change: impl FnOnce(usize) -> usize) {

@@ -79,13 +79,17 @@ impl Arm {
     #[must_use]
     pub fn room(&self, subscription: &str, urgency: Urgency) -> Duration {
         let limiter = &self.inner.limiter;
-        let nth = limiter.owed(subscription) + 1;
-        let read = limiter.short(&Key::reads(subscription), urgency, nth).map_or(Duration::ZERO, |short| short.wait);
+        let reads = |beside: usize| {
+            let short = limiter.short(&Key::reads(subscription), urgency, beside + 1);
+            short.map_or(Duration::ZERO, |short| short.wait)
+        };
         match urgency {
             Urgency::Change | Urgency::Deletion | Urgency::Retry => {
-                read.max(limiter.until_a_turn(subscription, &Key::writes(subscription), urgency))
+                let write = limiter.until_a_turn(subscription, &Key::writes(subscription), urgency);
+                write.max(reads(limiter.owed(subscription)))
             }
-            Urgency::Waiting | Urgency::Drift => read,
+            // They leave half of it anyway.
+            Urgency::Waiting | Urgency::Drift => reads(0),
         }
     }
 }

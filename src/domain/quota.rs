@@ -41,6 +41,19 @@ impl Share {
     fn fraction(self) -> f64 {
         f64::from(self.0) / 100.0
     }
+
+    /// Half of what is ours of a bucket at once, in requests.
+    #[must_use]
+    pub fn half_of(self, bucket: Bucket) -> usize {
+        let half = bucket.limit().capacity * self.fraction() / 2.0;
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "at most half of the largest bucket"
+        )]
+        let whole = half as usize;
+        whole
+    }
 }
 
 /// A share that is none.

@@ -96,8 +96,8 @@ async fn a_write_is_not_announced_before_it_may_leave() -> Result<()> {
     // Whether If-Match is honoured is known from here on: asking would be a write, too.
     stage.declare(assignment("before").on(&stage.vm("before").create()).present("shop-db")).await?;
     stage.until_ready("before").await?;
-    // Longer than a write waits for its turn.
-    stage.arm.fault(Fault::new("PATCH", &first.id(), too_many(16)));
+    // Longer than anybody waits without a word.
+    stage.arm.fault(Fault::new("PATCH", &first.id(), too_many(45)));
     stage.declare(assignment("first").on(&first).present("shop-db")).await?;
     stage.until_not_ready("first", Reason::Throttled).await?;
 

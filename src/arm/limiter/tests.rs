@@ -146,3 +146,15 @@ async fn who_leaves_the_line_lets_the_next_one_go() {
     assert!(first.is_err(), "given up");
     second.expect("its turn");
 }
+
+#[tokio::test(start_paused = true)]
+async fn reads_that_changes_under_way_will_need_are_held_back_up_to_half_of_what_there_is() {
+    let limiter = Limiter::new(Share::default());
+    let waits = |limiter: &Limiter| limiter.owed("s");
+    limiter.owe("s", |count| count + 2);
+    assert_eq!((waits(&limiter), limiter.owed("another")), (2, 0));
+    limiter.owe("s", |count| count + 1_000);
+    assert_eq!(waits(&limiter), 100);
+    limiter.owe("s", |_| 0);
+    assert_eq!(waits(&limiter), 0);
+}
