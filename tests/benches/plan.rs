@@ -22,8 +22,7 @@ fn one_more(bencher: Bencher, identities: usize) {
     let live = read(&live("m1", 1, &there), &record).expect("fresh");
     let bounds = Bounds::default();
     bencher.bench(|| {
-        let facts =
-            Facts { claims: &claims, record: &record, live: &live, bounds: &bounds, identities: &NOTHING_SAID };
+        let facts = Facts { claims: &claims, record: &record, live: &live, bounds: &bounds, identities: &NOTHING_SAID };
         black_box(plan(black_box(facts)))
     });
 }
