@@ -8,7 +8,7 @@ fn options() -> Options {
     Options {
         sizes: vec![10],
         quick: false,
-        scenarios: vec![Scenario::Adoption, Scenario::Start, Scenario::Change, Scenario::Burst, Scenario::Mass],
+        scenarios: vec![Scenario::Adoption, Scenario::Start, Scenario::Change, Scenario::Mass],
         lanyard: Some(env!("CARGO_BIN_EXE_lanyard").into()),
         with: Vec::new(),
         share: 0.8,
@@ -21,7 +21,7 @@ fn options() -> Options {
         bursts: vec![5],
         slow: Duration::from_secs(1),
         usual: Duration::from_millis(100),
-        pace: Duration::from_millis(200),
+        pace: Duration::from_millis(100),
     }
 }
 

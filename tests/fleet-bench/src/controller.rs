@@ -62,9 +62,9 @@ impl Controller {
         process::cpu(self.pid).with_context(|| end_of(&self.log))
     }
 
-    /// Kilobytes: resident now, and at most so far.
-    pub fn memory(&self) -> Result<(u64, u64)> {
-        process::memory(self.pid).with_context(|| end_of(&self.log))
+    /// Kilobytes: the most that was resident so far.
+    pub fn peak_memory(&self) -> Result<u64> {
+        process::peak_memory(self.pid).with_context(|| end_of(&self.log))
     }
 
     /// Whether it is ready, and has neither work at hand nor work that is due.

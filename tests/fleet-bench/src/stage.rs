@@ -28,6 +28,8 @@ pub struct Stage {
     program: PathBuf,
     flags: Vec<String>,
     starts: usize,
+    /// Kilobytes: the most that any process of the program that was stopped had resident.
+    peak: u64,
     control_plane: ControlPlane,
 }
 
@@ -62,6 +64,7 @@ impl Stage {
             program: options.lanyard.clone().context("no program to measure")?,
             flags: options.with.clone(),
             starts: 0,
+            peak: 0,
             control_plane,
         })
     }
@@ -86,9 +89,17 @@ impl Stage {
 
     pub async fn stop_controller(&mut self) -> Result<()> {
         match self.controller.take() {
-            Some(controller) => controller.stop().await,
+            Some(controller) => {
+                self.peak = self.peak.max(controller.peak_memory()?);
+                controller.stop().await
+            }
             None => Ok(()),
         }
+    }
+
+    /// Kilobytes: the most that any process of the program had resident.
+    pub fn peak_memory(&self) -> Result<u64> {
+        Ok(self.peak.max(self.controller()?.peak_memory()?))
     }
 
     pub fn controller(&self) -> Result<&Controller> {

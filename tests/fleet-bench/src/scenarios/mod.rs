@@ -43,19 +43,19 @@ pub async fn measure(targets: usize, options: &Options, report: &mut Report) -> 
     if options.wants(Scenario::Mass) {
         mass::measure(&stage, &fleet, pace, options, report).await?;
     }
-    all_in_all(&stage, report).await?;
     if options.wants(Scenario::Idle) {
         idle::measure(&mut stage, &fleet, options, report).await?;
     }
+    all_in_all(&stage, report).await?;
     stage.stop_controller().await
 }
 
-/// Of everything that was done at this size so far.
+/// Of everything that was done at this size.
 async fn all_in_all(stage: &Stage, report: &mut Report) -> Result<()> {
     let calls = stage.azure.calls().await?;
     let share = 100.0 * counted(calls.throttled) / counted(calls.all()).max(1.0);
     report.add(Row::new("throttled", "429s, of all calls to ARM", share, "%").at_most(0.1));
-    let (_, most) = stage.controller()?.memory()?;
+    let most = stage.peak_memory()?;
     report.add(Row::new("memory", "peak resident memory", counted(most) / 1_000.0, "MB").at_most(150.0));
     Ok(())
 }
