@@ -60,7 +60,7 @@ impl Unrest {
     pub fn calm_for(&self) -> Duration {
         let cycle = self.restless + self.calm;
         let into = Duration::from_secs_f64(self.since.elapsed().as_secs_f64() % cycle.as_secs_f64());
-        if into < self.restless { Duration::ZERO } else { cycle - into }
+        if into < self.restless { Duration::ZERO } else { cycle.saturating_sub(into) }
     }
 }
 

@@ -380,7 +380,7 @@ async fn truncated(answer: Response<Body>) -> io::Result<Response<Body>> {
 async fn first_events(answer: Response<Body>, events: usize) -> io::Result<Response<Body>> {
     let (parts, body) = answer.into_parts();
     let (mut stream, mut text) = (body.into_data_stream(), Vec::new());
-    while text.iter().filter(|byte| **byte == b'\n').count() < events {
+    while text.split_inclusive(|byte| *byte == b'\n').filter(|line| line.ends_with(b"\n")).count() < events {
         let Some(chunk) = stream.next().await else { break };
         text.extend_from_slice(&chunk.map_err(io::Error::other)?);
     }
