@@ -152,9 +152,8 @@ impl Fleet {
 
     pub fn end(&self, scope: &Scope, ended: Ended, now: Moment, jitter: f64) {
         let mut inner = self.inner();
-        inner.rounds.end(scope, ended, now, jitter);
         // What the sweep taught of the list's length, or that it cannot be had, may speak for another.
-        inner.changed = true;
+        inner.changed |= inner.rounds.end(scope, ended, now, jitter);
     }
 
     /// When there may be something to begin.

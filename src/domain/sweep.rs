@@ -259,18 +259,20 @@ impl Rounds {
         self.busy.contains(&scope.subscription)
     }
 
-    /// A sweep has ended. `jitter` lies in 0 to 1 and spreads the sweeps over time.
-    pub fn end(&mut self, scope: &Scope, ended: Ended, now: Moment, jitter: f64) {
+    /// A sweep has ended. `jitter` lies in 0 to 1 and spreads the sweeps over time. True: something was learnt by which
+    /// other lists may be chosen.
+    pub fn end(&mut self, scope: &Scope, ended: Ended, now: Moment, jitter: f64) -> bool {
         self.busy.remove(&scope.subscription);
         let known = match ended {
             Ended::Whole { pages } => Some(Known::Pages(pages)),
             Ended::Barred => Some(Known::Barred),
             Ended::Broken => None,
         };
-        if let Some(known) = known {
-            self.known.insert(scope.clone(), (known, now));
-        }
-        let Some(round) = self.calendar.get_mut(scope) else { return };
+        let learnt = known.is_some_and(|known| {
+            let before = self.known.insert(scope.clone(), (known, now));
+            before.is_none_or(|(before, _)| before != known)
+        });
+        let Some(round) = self.calendar.get_mut(scope) else { return learnt };
         match ended {
             Ended::Whole { .. } => {
                 // The first sweeps were all begun at the start: the second are spread over half an interval.
@@ -285,6 +287,7 @@ impl Rounds {
             }
             Ended::Barred => round.due = now.after(BARRED_FOR),
         }
+        learnt
     }
 
     /// When the next list is due; none while each that is due waits for one of its subscription.

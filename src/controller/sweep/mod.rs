@@ -15,6 +15,7 @@ mod roll_call;
 use super::context::Context;
 use super::schedule::jitter;
 use lanyard_domain::sweep::{Ended, Scope};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -30,28 +31,35 @@ const TICK: Duration = Duration::from_secs(5);
 
 /// Sweeps until the term ends.
 pub async fn sweeps(context: Arc<Context>) {
-    let mut under_way: JoinSet<(Scope, Ended)> = JoinSet::new();
+    let mut under_way: JoinSet<Ended> = JoinSet::new();
+    let mut scopes = HashMap::new();
     loop {
         context.metrics.unverified(context.fleet.unverified());
         while under_way.len() < AT_ONCE
             && let Some(scope) = context.fleet.begin(context.now())
         {
-            let context = context.clone();
-            under_way.spawn(async move {
-                let ended = pages::sweep(&context, &scope).await;
-                (scope, ended)
-            });
+            let sweep = pages::sweep(context.clone(), scope.clone());
+            scopes.insert(under_way.spawn(sweep).id(), scope);
         }
         let wake = wake_at(&context, under_way.len() < AT_ONCE);
         tokio::select! {
             () = context.stop.cancelled() => break,
-            Some(Ok((scope, ended))) = under_way.join_next() => {
+            Some(ended) = under_way.join_next_with_id() => {
+                let id = ended.as_ref().map_or_else(tokio::task::JoinError::id, |(id, _)| *id);
+                let Some(scope) = scopes.remove(&id) else { continue };
+                // A defect, but this list's alone: the others go on.
+                let ended = ended.map_or_else(|error| broken(&scope, &error), |(_, ended)| ended);
                 context.metrics.swept(ended);
                 context.fleet.end(&scope, ended, context.now(), jitter());
             }
             () = sleep_until(wake) => {}
         }
     }
+}
+
+fn broken(scope: &Scope, error: &tokio::task::JoinError) -> Ended {
+    tracing::error!(list = %scope, %error, "a sweep panicked");
+    Ended::Broken
 }
 
 fn wake_at(context: &Context, room: bool) -> Instant {

@@ -7,6 +7,7 @@ use lanyard_domain::Moment;
 use lanyard_domain::pace::{Class, Urgency};
 use lanyard_domain::sweep::{Ended, Scope};
 use std::collections::HashSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A page is asked for again so often, before the sweep is given up.
@@ -19,7 +20,8 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 const MOST_PAGES: usize = 10_000;
 
 /// Asks for all pages of a list, and has each entry judged.
-pub async fn sweep(context: &Context, scope: &Scope) -> Ended {
+pub async fn sweep(context: Arc<Context>, scope: Scope) -> Ended {
+    let (context, scope) = (&*context, &scope);
     let mut next: Option<NextPage> = None;
     let mut known: HashSet<NextPage> = HashSet::new();
     let mut seen = HashSet::new();
