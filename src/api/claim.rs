@@ -3,7 +3,9 @@ use crate::api::assignment::Ensure as EntryEnsure;
 use crate::api::duration::{self, DurationError};
 use crate::api::target::ClaimMode;
 use crate::api::{ALLOW_DEFAULT_IDENTITY_CHANGE, IdentityAssignment, IdentityAssignmentSpec, RELEASE};
-use crate::domain::claims::{Claim, ClaimKey, DefaultIdentityChange, Ensure, Holding, Leaving, Mode, Stance};
+use crate::domain::claims::{
+    Claim, ClaimKey, DefaultIdentityChange, DeletionPolicy, Ensure, Holding, Leaving, Mode, Stance,
+};
 use crate::domain::{IdError, IdentityId, TargetId};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,7 +36,8 @@ pub fn claim(object: &IdentityAssignment) -> Result<(TargetId, Claim), SpecError
     let spec = &object.spec;
     let target = spec.target.resource_id.parse().map_err(SpecError::Target)?;
     let mode = Mode::from(ClaimMode::of(spec.mode, spec.suspend));
-    let deletion_policy = spec.deletion_policy.into();
+    // An owner who lets it go says so before it goes: from then on the record has it, should its finalizer be stripped.
+    let deletion_policy = if released(&object.metadata) { DeletionPolicy::Retain } else { spec.deletion_policy.into() };
     let leaving = is_leaving(&object.metadata).then(|| Leaving::of(deletion_policy, mode, released(&object.metadata)));
     let claim = Claim {
         key: key(&object.metadata)?,
@@ -126,7 +129,7 @@ fn stance(mode: Mode) -> Stance {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::claims::{DeletionPolicy, SystemWish};
+    use crate::domain::claims::SystemWish;
     use rstest::rstest;
     use serde_json::{Value, json};
 

@@ -61,7 +61,9 @@ pub async fn claims(context: &Context, visit: &mut Visit) -> Result<Complete<Cla
             Err(error) => tracing::warn!(assignment = %recorded.key, %error, "whether it is gone could not be read"),
         }
     }
-    Ok(Complete::account(census(visit, listed, gone, confirmed), &visit.record)?)
+    let let_go = gone.iter().filter(|uid| context.index.was_let_go(uid)).cloned().collect();
+    let census = Census { let_go, ..census(visit, listed, gone, confirmed) };
+    Ok(Complete::account(census, &visit.record)?)
 }
 
 /// The same, if the watches account for every claim; `None` where somebody would have to be asked.
@@ -99,6 +101,7 @@ fn census(visit: &Visit, listed: bool, gone: BTreeSet<String>, confirmed: BTreeS
         unread,
         gone,
         confirmed,
+        ..Census::default()
     }
 }
 

@@ -3,6 +3,7 @@
 //! Synchronous, so that no lock is held across an await. A list replaces what was known only once it is complete:
 //! a slow, broken or refused list never looks like a withdrawal.
 use super::queue::{TargetKey, Urgency};
+use crate::api::claim::released;
 use crate::api::raw::{self, Readable, Unread};
 use crate::api::{IdentityTarget, TargetRecord};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -16,6 +17,9 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 type Uid = String;
+
+/// So many are remembered until the records have it.
+const MOST_LET_GO: usize = 4_096;
 
 #[derive(Clone, Debug)]
 enum Entry {
@@ -45,11 +49,25 @@ struct Inner {
     targets: Objects<Arc<IdentityTarget>>,
     /// Targets whose record this process is writing: what the watch tells of them meanwhile is no news.
     writing: BTreeSet<TargetKey>,
+    /// Assignments that went after their owners had let go of what they declared.
+    let_go: BTreeSet<Uid>,
     /// The attempt that a target's record announces, and when this process first saw it.
     intents: HashMap<TargetKey, (String, Instant)>,
 }
 
 impl Inner {
+    /// The object is gone; this was its last state, as far as it was seen.
+    fn note_departure(&mut self, uid: &str, last: &ObjectMeta) {
+        if !released(last) {
+            return;
+        }
+        // The records of those that went first have it by now.
+        if self.let_go.len() >= MOST_LET_GO {
+            self.let_go.clear();
+        }
+        self.let_go.insert(uid.to_owned());
+    }
+
     fn note_intent(&mut self, target: &TargetKey, object: &IdentityTarget) {
         let Some(intent) = &object.record.intent else {
             self.intents.remove(target);
@@ -108,8 +126,8 @@ impl<T> Objects<T> {
         self.incoming.get_or_insert_default().insert(uid, (target, object));
     }
 
-    /// Replaces what was known; returns every target of which something came, went or is another.
-    fn end_list(&mut self, same: impl Fn(&T, &T) -> bool) -> BTreeSet<TargetKey> {
+    /// Replaces what was known; returns every target of which something came or is another, and what went.
+    fn end_list(&mut self, same: impl Fn(&T, &T) -> bool) -> (BTreeSet<TargetKey>, HashMap<Uid, (TargetKey, T)>) {
         let listed = self.incoming.take().unwrap_or_default();
         let mut known = std::mem::take(&mut self.by_uid);
         self.by_target.clear();
@@ -120,9 +138,8 @@ impl<T> Objects<T> {
             }
             self.put(uid, target, object);
         }
-        touched.extend(known.into_values().map(|(target, _)| target));
         self.listed = true;
-        touched
+        (touched, known)
     }
 }
 
@@ -179,6 +196,11 @@ impl Index {
         declared.into_iter().cloned().collect()
     }
 
+    /// This assignment, which is gone, was let go of before.
+    pub fn was_let_go(&self, uid: &str) -> bool {
+        self.inner().let_go.contains(uid)
+    }
+
     /// The target's `IdentityTarget` objects: one, unless somebody made another by hand.
     pub fn target_objects(&self, target: &TargetKey) -> Vec<Arc<IdentityTarget>> {
         self.inner().targets.of(target).cloned().collect()
@@ -201,7 +223,13 @@ impl Index {
     }
 
     pub fn end_assignments(&self) -> BTreeSet<TargetKey> {
-        let touched = self.inner().assignments.end_list(|was, is| mark(was) == mark(is));
+        let mut inner = self.inner();
+        let (mut touched, gone) = inner.assignments.end_list(|was, is| mark(was) == mark(is));
+        for (uid, (target, entry)) in gone {
+            inner.note_departure(&uid, metadata(&entry));
+            touched.insert(target);
+        }
+        drop(inner);
         self.listed.notify_one();
         touched
     }
@@ -226,7 +254,10 @@ impl Index {
     }
 
     pub fn delete_assignment(&self, object: &DynamicObject) -> Change {
-        let taken = object.uid().and_then(|uid| self.inner().assignments.take(&uid));
+        let Some(uid) = object.uid() else { return Change::Nothing };
+        let mut inner = self.inner();
+        inner.note_departure(&uid, &object.metadata);
+        let taken = inner.assignments.take(&uid);
         taken.map_or(Change::Nothing, |(target, _)| Change::Deletion(target))
     }
 
@@ -243,7 +274,8 @@ impl Index {
     }
 
     pub fn end_targets(&self) -> BTreeSet<TargetKey> {
-        let touched = self.inner().targets.end_list(|was, is| decides(was) == decides(is));
+        let (mut touched, gone) = self.inner().targets.end_list(|was, is| decides(was) == decides(is));
+        touched.extend(gone.into_values().map(|(target, _)| target));
         self.listed.notify_one();
         touched
     }

@@ -133,6 +133,8 @@ pub struct Census {
     pub unread: Vec<Claim>,
     /// Objects (by uid) whose deletion was seen, or that a consistent read did not find.
     pub gone: BTreeSet<String>,
+    /// Of those, the ones whose owners let go of what they declared before they went.
+    pub let_go: BTreeSet<String>,
     /// Objects (by uid) that a consistent read shows so: their version counts, whatever the record says of a later one.
     pub confirmed: BTreeSet<String>,
 }
@@ -158,7 +160,10 @@ impl Complete<Claims> {
         let absent = || record.claims.iter().filter(|recorded| !known.contains(&recorded.key.uid));
         let gone = absent()
             .filter(|recorded| census.gone.contains(&recorded.key.uid))
-            .map(|recorded| (recorded.key.uid.clone(), Leaving::of(recorded.deletion_policy, recorded.mode, false)))
+            .map(|recorded| {
+                let let_go = census.let_go.contains(&recorded.key.uid);
+                (recorded.key.uid.clone(), Leaving::of(recorded.deletion_policy, recorded.mode, let_go))
+            })
             .collect();
         let standing: Vec<Claim> =
             absent().filter(|recorded| !census.gone.contains(&recorded.key.uid)).map(stands_as_recorded).collect();

@@ -140,3 +140,20 @@ async fn a_finalizer_stripped_by_hand_loses_nothing() -> Result<()> {
     let forgotten = async || Ok(stage.target(&vm).await?.is_none());
     stage.until("the IdentityTarget to go with the last claim", forgotten).await
 }
+
+/// With its finalizer stripped, an object is gone the moment it is deleted: that its owner let it go was said before.
+#[tokio::test]
+async fn let_go_stripped_and_deleted_in_one_breath_it_takes_nothing_along() -> Result<()> {
+    use kube::api::{Patch, PatchParams};
+    let stage = Stage::shared().await?;
+    let vm = stage.vm("web").with_identity("legacy").create();
+    stage.declare(assignment("web").on(&vm).present("shop-db")).await?;
+    stage.until_ready("web").await?;
+    let let_go = serde_json::json!({"metadata": {"finalizers": null, "annotations": {RELEASE: "true"}}});
+    stage.assignments().patch("web", &PatchParams::default(), &Patch::Merge(let_go)).await?;
+    stage.delete("web").await?;
+    let forgotten = async || Ok(stage.target(&vm).await?.is_none());
+    stage.until("the IdentityTarget to go with the last claim", forgotten).await?;
+    assert_eq!((vm.identities(), sent(&vm).len()), (vec!["legacy".to_owned(), "shop-db".to_owned()], 1));
+    Ok(())
+}
