@@ -5,6 +5,7 @@ use super::reconcile::bounds;
 use super::seen::{self, Before};
 use super::visit::Visit;
 use super::{finalizers, gather, identities, report};
+use crate::api::ADOPT;
 use lanyard_domain::glance::{AtHand, Glance, glance};
 use lanyard_domain::judge::Judge;
 use lanyard_domain::{Claims, Complete, Fresh, Live, Moment};
@@ -36,6 +37,9 @@ pub fn look_at(context: &Context, target: &TargetKey, listed: Live, requested: M
     if !visit.unread.is_empty() {
         return Sight::Look("an assignment cannot be read");
     }
+    if is_asked_for(&visit) {
+        return Sight::Look("somebody asks for it");
+    }
     visit.live = Some(Fresh::glimpsed(listed));
     let managed_by = gather::known_managed_by(context, &visit);
     let claims = gather::without_aks(&visit, &claims, managed_by.as_deref()).unwrap_or(claims);
@@ -47,6 +51,12 @@ pub fn look_at(context: &Context, target: &TargetKey, listed: Live, requested: M
             if has_news(context, &mut visit, &claims) { Sight::Look("it is not as was told") } else { Sight::AtRest }
         }
     }
+}
+
+/// An assignment leaves, or a person wants the record forgotten or added to.
+fn is_asked_for(visit: &Visit) -> bool {
+    let leaves = visit.read.iter().any(|read| read.claim.leaving.is_some());
+    leaves || visit.is_being_forgotten() || visit.has_annotation(ADOPT, "declared")
 }
 
 fn planned(context: &Context, visit: &mut Visit, claims: &Complete<Claims>) -> Glance {

@@ -321,6 +321,15 @@ impl Index {
         inner.targets.of(target).any(|object| is_this(&object)).then(|| (operation.clone(), seen.elapsed()))
     }
 
+    /// Somebody has changed what we have just written, and the watch was faster than the answer to our write.
+    pub fn has_newer(&self, written: &IdentityTarget) -> bool {
+        let inner = self.inner();
+        let known = written.metadata.uid.as_ref().and_then(|uid| inner.targets.by_uid.get(uid));
+        known.is_some_and(|(_, known)| {
+            version(&known.metadata) > version(&written.metadata) && decides(known) != decides(written)
+        })
+    }
+
     /// Says that this process is about to write the target's record, or has done so.
     pub fn set_writing(&self, target: &TargetKey, writing: bool) {
         let mut inner = self.inner();
@@ -430,5 +439,22 @@ mod tests {
         index.apply_target(target(5, Some("third")));
         index.delete_target(&target(5, None));
         assert_eq!(index.intent(&key), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_somebody_changed_while_our_write_was_under_way_is_told_apart_from_it() {
+        let index = Index::default();
+        let ours = target(2, Some("first"));
+        index.apply_target(ours.clone());
+        assert!(!index.has_newer(&ours), "our own");
+        let mut viewed = target(3, Some("first"));
+        viewed.status = Some(crate::api::IdentityTargetStatus::default());
+        index.apply_target(viewed);
+        assert!(!index.has_newer(&ours), "a view decides nothing");
+        let mut deleted = target(4, Some("first"));
+        deleted.metadata.deletion_timestamp =
+            Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time"));
+        index.apply_target(deleted);
+        assert!(index.has_newer(&ours));
     }
 }

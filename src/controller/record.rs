@@ -4,7 +4,7 @@ use super::error::{RecordTrouble, VisitError};
 use super::events;
 use super::identities::wishes;
 use super::kubernetes::KubeError;
-use super::queue::TargetKey;
+use super::queue::{TargetKey, Urgency};
 use super::visit::Visit;
 use crate::api::{IdentityTarget, TargetRecord};
 use crate::fail_point::{self, Point};
@@ -76,6 +76,10 @@ pub async fn write(
     };
     match written {
         Ok(stored) => {
+            if context.index.has_newer(&stored) {
+                // Its news came while this write was under way, and was taken for ours.
+                context.queue.push(visit.target.clone(), Urgency::Change, None);
+            }
             context.index.apply_target(stored.clone());
             visit.keep(Arc::new(stored));
             Ok(())

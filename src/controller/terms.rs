@@ -108,6 +108,9 @@ fn begin(context: &Context) {
 fn seems_at_rest(context: &Context, target: &TargetKey) -> bool {
     let (of_target, objects) = (context.index.of(target), context.index.target_objects(target));
     let [object] = objects.as_slice() else { return false };
+    if object.metadata.deletion_timestamp.is_some() {
+        return false;
+    }
     let read: BTreeSet<&str> = of_target.read.iter().map(|read| read.claim.key.uid.as_str()).collect();
     let recorded: BTreeSet<&str> = object.record.claims.iter().map(|claim| claim.uid.as_str()).collect();
     read == recorded && of_target.unread.is_empty() && of_target.read.iter().all(|read| was_ready(read))
