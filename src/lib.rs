@@ -1,7 +1,7 @@
 //! Keeps the managed identities of Azure VMs and VM scale sets as declared, and never drops one that is not its own.
 //!
 //! ```text
-//!   watch ─▶ claims by target ─▶ queue (one entry a target)
+//!   watch ─▶ claims by target ─▶ queue (one entry a target) ◀─ sweeps (ARM LIST: whom to look at)
 //!                                  ▼
 //!   ARM GET ──────────────────▶ gather ─▶ plan ─▶ record ─▶ apply ─▶ report
 //!                                  ▲                          │
