@@ -21,6 +21,15 @@ pub struct Version<'a> {
 pub struct End {
     pub at: Span,
     pub left: bool,
+    /// It left by the annotation that asks for no write.
+    pub released: bool,
+}
+
+impl Version<'_> {
+    /// It has left, and what it declared alone leaves the record with it.
+    pub fn let_go(&self) -> bool {
+        self.ended.is_some_and(|end| end.left && (end.released || self.spec.lets_go()))
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -29,19 +38,19 @@ pub struct Claims<'a>(Vec<Version<'a>>);
 impl<'a> Claims<'a> {
     pub fn of(entries: &'a [Entry]) -> Self {
         let mut versions: Vec<Version<'a>> = Vec::new();
-        let end = |versions: &mut Vec<Version<'a>>, who: &Who, at: Span, left: bool| {
+        let end = |versions: &mut Vec<Version<'a>>, who: &Who, at: Span, how: (bool, bool)| {
             let open = versions.iter_mut().find(|version| version.who == who && version.ended.is_none());
             if let Some(version) = open {
-                version.ended = Some(End { at, left });
+                version.ended = Some(End { at, left: how.0, released: how.1 });
             }
         };
         for entry in entries {
             match entry {
                 Entry::Said { who, spec, at } => {
-                    end(&mut versions, who, *at, false);
+                    end(&mut versions, who, *at, (false, false));
                     versions.push(Version { who, spec, said: *at, ended: None });
                 }
-                Entry::Left { who, at, .. } => end(&mut versions, who, *at, true),
+                Entry::Left { who, release, at } => end(&mut versions, who, *at, (true, *release)),
                 Entry::Forgotten { .. }
                 | Entry::Adopted { .. }
                 | Entry::Gone { .. }

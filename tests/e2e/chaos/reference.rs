@@ -205,8 +205,11 @@ impl<'a> Pass<'a> {
         if self.known(at, |spec| spec.enforces() && spec.absent(id)) {
             self.violated(at, &format!("we attach {id}, though somebody declares it Absent"));
         }
+        // Attached in the moment in which its claim left: "ids that nobody else claims leave the record", with this one
+        // where the leaving is heard of afterwards.
+        let let_go = self.claims.believed(self.settled, at).any(|it| it.spec.present(id) && it.let_go());
         // "all that is present is Preexisting", with what arrives after the record is gone.
-        let ours = if self.forgets { Ours::EITHER } else { Ours::YES };
+        let ours = if self.forgets || let_go { Ours::EITHER } else { Ours::YES };
         *self.user(id) = User { on: true, ours, taken: None };
     }
 
