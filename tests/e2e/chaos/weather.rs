@@ -1,7 +1,7 @@
 //! The way to the API server, which the controller takes and people do not: for a while at a time something is wrong
 //! with it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use fastrand::Rng;
@@ -11,6 +11,9 @@ use tokio_util::sync::CancellationToken;
 use super::crew::Unrest;
 use super::tally::Tally;
 use crate::harness::{ApiProxy, Asked, Trouble};
+
+/// How long a trouble lies in wait for a request that comes seldom.
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
 
 /// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
@@ -111,6 +114,14 @@ async fn befall(api: &ApiProxy, spell: Spell, over: &CancellationToken) -> Resul
         Begins::RefusingConnections => api.cut().await,
     }
     over.run_until_cancelled(tokio::time::sleep(spell.lasts)).await;
+    if spell.weather == Weather::FinalizersRefused {
+        // Finalizers are put on seldom: it lies in wait for one.
+        let met = || rules.iter().any(|number| api.met(*number) > 0);
+        let begun = Instant::now();
+        while !met() && begun.elapsed() < LONGEST_WAIT && !over.is_cancelled() {
+            tokio::time::sleep(spell.slow).await;
+        }
+    }
     let met = rules.iter().map(|number| api.met(*number).div_ceil(spell.every)).sum();
     for number in &rules {
         api.end(*number);
