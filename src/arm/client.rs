@@ -4,6 +4,7 @@ use super::exchange::Observer;
 use super::http::{self, Limits, Proxies};
 use super::limiter::{Limiter, Taken};
 use super::operation::{Operation, Progress, progress};
+use super::permits::Permits;
 use super::reservation::{Owed, Reservation};
 use super::send::{Answer, Call, no_token};
 use super::settings::{Settings, SettingsError};
@@ -18,7 +19,6 @@ use reqwest::header::HeaderValue;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::Semaphore;
 use url::Url;
 
 /// Resource groups have an api-version of their own.
@@ -80,7 +80,7 @@ pub(super) struct Inner {
     pub http: reqwest::Client,
     pub tokens: Tokens,
     pub limiter: Arc<Limiter>,
-    pub permits: Semaphore,
+    pub permits: Permits,
     pub observer: Box<dyn Observer>,
 }
 
@@ -108,7 +108,7 @@ impl Arm {
             http: http::client(proxies, &limits).map_err(SettingsError::Client)?,
             tokens: Tokens::new(credential, &settings.audience),
             limiter: Limiter::new(settings.share),
-            permits: Semaphore::new(IN_FLIGHT),
+            permits: Permits::new(IN_FLIGHT),
             observer: Box::new(observer),
             settings,
         };

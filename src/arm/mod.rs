@@ -20,6 +20,7 @@ mod limiter;
 mod line;
 mod list;
 mod operation;
+mod permits;
 mod remaining;
 mod reservation;
 mod send;

@@ -12,6 +12,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Who would wait longer than this for a write begins all the same.
+const WORTH_BEGINNING: Duration = Duration::from_secs(30);
+
 /// The right to send one PATCH to one machine. Dropped without being used, it is given back.
 #[must_use = "a reservation that is dropped is given back"]
 pub struct Reservation {
@@ -86,6 +89,8 @@ impl Arm {
         match urgency {
             Urgency::Change | Urgency::Deletion | Urgency::Retry => {
                 let write = limiter.until_a_turn(subscription, &Key::writes(subscription), urgency);
+                // Of those that would wait for long, who has nothing to write need not; who has says until when.
+                let write = if write > WORTH_BEGINNING { Duration::ZERO } else { write };
                 write.max(reads(limiter.owed(subscription)))
             }
             // They leave half of it anyway.

@@ -5,6 +5,7 @@ use super::errors::ArmError;
 use super::exchange::Exchange;
 use super::limiter::Taken;
 use super::operation::place;
+use super::permits::Permit;
 use super::remaining::remaining;
 use super::reservation::throttled;
 use super::token::{Bearer, Replacement, TokenError, TokenProblem};
@@ -15,7 +16,6 @@ use reqwest::header::{
 };
 use reqwest::{Method, Response};
 use std::time::{Duration, Instant};
-use tokio::sync::SemaphorePermit;
 use url::Url;
 
 /// A machine with 150 identities takes some 60 KiB, a scale set's model rarely more than a few hundred.
@@ -133,7 +133,7 @@ fn seconds(text: &str) -> Option<Duration> {
 struct Ready<'a> {
     bearer: Bearer,
     taken: Taken,
-    _permit: Option<SemaphorePermit<'a>>,
+    _permit: Permit<'a>,
 }
 
 impl Arm {
@@ -179,7 +179,8 @@ impl Arm {
             None => self.inner.limiter.spend(&call.keys, self.urgency).await.map_err(throttled)?,
         };
         // None only if the semaphore were closed, which it never is.
-        let permit = self.inner.permits.acquire().await.ok();
+        let subscription = call.keys.first().map_or("", lanyard_domain::quota::Key::of);
+        let permit = self.inner.permits.acquire(subscription).await;
         Ok(Ready { bearer, taken, _permit: permit })
     }
 

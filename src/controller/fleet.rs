@@ -16,8 +16,8 @@ const DECIDED_FOR: Duration = Duration::from_secs(20);
 pub enum Member {
     /// Drift. All is as declared, as far as is known. However often lists show it so, it is visited by then.
     AtRest { every: Duration, seen: Option<Moment>, visit_by: Moment },
-    /// That it appears.
-    Awaited { since: Moment },
+    /// That it appears. Whatever lists lack, it is asked for by itself by then.
+    Awaited { since: Moment, visit_by: Moment },
 }
 
 impl Member {
@@ -25,7 +25,7 @@ impl Member {
     fn every(self, now: Moment) -> Duration {
         match self {
             Self::AtRest { every, .. } => every,
-            Self::Awaited { since } => pause(Class::Waiting, 1, now.since(since), 0.0),
+            Self::Awaited { since, .. } => pause(Class::Waiting, 1, now.since(since), 0.0),
         }
     }
 }
@@ -87,7 +87,11 @@ impl Fleet {
     pub fn put(&self, target: &TargetKey, member: Member, now: Moment) -> Option<Duration> {
         let mut inner = self.inner();
         inner.put(target, member);
-        inner.rounds.covering(target, member.every(now))
+        let every = member.every(now);
+        match member {
+            Member::AtRest { .. } => inner.rounds.covering(target, every),
+            Member::Awaited { .. } => inner.rounds.covering_by_group(target, every),
+        }
     }
 
     /// It is looked after by visits of its own.

@@ -92,7 +92,22 @@ impl Answers {
         })
     }
 
-    pub fn learn(&self, id: &IdentityId, own: &Own, asked: Moment) {
+    /// What a list shows of an identity. It may lag: it confirms what is known, and where it says otherwise the identity
+    /// itself has to tell.
+    pub fn learn_from_list(&self, id: &IdentityId, principal: String, asked: Moment) {
+        let shown = Own::There(principal);
+        self.with(|inner| match inner.known.get(id) {
+            Some(known) if known.asked >= asked => {}
+            Some(Known { own: Some(own), .. }) if *own != shown => {
+                inner.known.remove(id);
+            }
+            Some(_) | None => {
+                inner.known.insert(id.clone(), Known { asked, own: Some(shown) });
+            }
+        });
+    }
+
+    fn learn(&self, id: &IdentityId, own: &Own, asked: Moment) {
         let own = match own {
             Own::There(_) | Own::Missing => Some(own.clone()),
             Own::Untold => None,
@@ -313,5 +328,17 @@ mod tests {
         answers.learn(&id("a"), &Own::Untold, at(1));
         assert!(answers.young(&id("a"), at(2)).is_some_and(|known| known.own.is_none()));
         assert!(!answers.is_due(&id("a"), at(2)));
+    }
+
+    #[test]
+    fn a_list_that_lags_never_overrules_what_an_identity_said_of_itself() {
+        let answers = Answers::default();
+        answers.learn_from_list(&id("a"), "old".into(), at(1));
+        assert_eq!(answers.young(&id("a"), at(2)).and_then(|known| known.own), Some(Own::There("old".into())));
+        answers.learn(&id("a"), &Own::There("new".into()), at(10));
+        answers.learn_from_list(&id("a"), "old".into(), at(9));
+        assert_eq!(answers.young(&id("a"), at(11)).and_then(|known| known.own), Some(Own::There("new".into())));
+        answers.learn_from_list(&id("a"), "old".into(), at(20));
+        assert!(answers.young(&id("a"), at(21)).is_none(), "it is asked itself");
     }
 }

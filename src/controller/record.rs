@@ -69,18 +69,19 @@ pub async fn write(
     view: Option<crate::api::IdentityTargetStatus>,
 ) -> Result<(), RecordTrouble> {
     let Some(object) = object(visit, record, view) else { return Ok(()) };
-    let _writing = Writing::begin(context, &visit.target);
+    let writing = Writing::begin(context, &visit.target);
     let written = match visit.stored {
         Some(_) => context.kubernetes.replace_target(&object).await,
         None => context.kubernetes.create_target(&object).await,
     };
     match written {
         Ok(stored) => {
+            context.index.apply_target(stored.clone());
+            drop(writing);
             if context.index.has_newer(&stored) {
                 // Its news came while this write was under way, and was taken for ours.
                 context.queue.push(visit.target.clone(), Urgency::Change, None);
             }
-            context.index.apply_target(stored.clone());
             visit.keep(Arc::new(stored));
             Ok(())
         }

@@ -29,6 +29,9 @@ const DRIFT: Duration = Duration::from_secs(600);
 /// A list that always shows an old state must not hide a machine for ever: each is read by itself about twice a day.
 const UNVISITED: Duration = Duration::from_secs(12 * 60 * 60);
 
+/// A machine that its group's list leaves out is asked for by itself this often.
+const UNSEEN: Duration = Duration::from_secs(15 * 60);
+
 const FIRST_LOOK: Duration = Duration::from_secs(30);
 
 /// How often an identity is looked for that is not there.
@@ -102,7 +105,9 @@ fn awaited(context: &Context, visit: &Visit, reason: Reason, since: Moment) -> O
     let nobody_leaves = visit.claims.as_ref().is_some_and(|claims| claims.leaving().is_empty() && !claims.is_empty());
     let unknown = visit.record.unique_id.is_none() && visit.record.owns_nothing();
     if reason == Reason::TargetNotFound && nobody_leaves && unknown {
-        return context.fleet.put(&visit.target, Member::Awaited { since }, context.now()).map(put_off);
+        let now = context.now();
+        let visit_by = now.after(UNSEEN.mul_f64(1.0 - 0.25 * jitter()));
+        return context.fleet.put(&visit.target, Member::Awaited { since, visit_by }, now).map(put_off);
     }
     context.fleet.leave(&visit.target);
     None

@@ -9,7 +9,9 @@ use super::reconcile::reconcile;
 use super::schedule::{every, first_look, visit_by};
 use super::status::was_ready;
 use super::sweep::{roll_calls, sweeps};
+use crate::api::RECONCILE_AT;
 use crate::lease::{Elector, Lead};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,7 +110,10 @@ fn begin(context: &Context) {
 fn seems_at_rest(context: &Context, target: &TargetKey) -> bool {
     let (of_target, objects) = (context.index.of(target), context.index.target_objects(target));
     let [object] = objects.as_slice() else { return false };
-    if object.metadata.deletion_timestamp.is_some() {
+    // Whether somebody has looked since a person asked for it is not known.
+    let asked = |metadata: &ObjectMeta| metadata.annotations.as_ref().is_some_and(|all| all.contains_key(RECONCILE_AT));
+    let asked = asked(&object.metadata) || of_target.read.iter().any(|read| asked(&read.object.metadata));
+    if asked || object.metadata.deletion_timestamp.is_some() {
         return false;
     }
     let read: BTreeSet<&str> = of_target.read.iter().map(|read| read.claim.key.uid.as_str()).collect();
@@ -138,7 +143,7 @@ async fn visit(context: Arc<Context>, target: TargetKey, urgency: Urgency, slot:
 }
 
 /// A slot first, then the most urgent target of that moment: who comes late and is urgent overtakes.
-async fn next_visit(context: &Context) -> (TargetKey, Urgency, Option<OwnedSemaphorePermit>) {
+async fn next_visit(context: Arc<Context>) -> (TargetKey, Urgency, Option<OwnedSemaphorePermit>) {
     let slot = context.slots.clone().acquire_owned().await.ok();
     let (target, urgency) = context.queue.next(&context.gate).await;
     (target, urgency, slot)
@@ -148,10 +153,13 @@ async fn next_visit(context: &Context) -> (TargetKey, Urgency, Option<OwnedSemap
 async fn visits(context: Arc<Context>) {
     let mut under_way: JoinSet<()> = JoinSet::new();
     let mut targets = HashMap::new();
+    // Kept while visits end: whoever lets go of its place in the line for a slot goes to its end.
+    let mut next = Box::pin(next_visit(context.clone()));
     loop {
         tokio::select! {
             () = context.stop.cancelled() => break,
-            (target, urgency, slot) = next_visit(&context) => {
+            (target, urgency, slot) = &mut next => {
+                next.set(next_visit(context.clone()));
                 let visit = visit(context.clone(), target.clone(), urgency, slot);
                 targets.insert(under_way.spawn(visit).id(), target);
             }

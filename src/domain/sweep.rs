@@ -246,6 +246,12 @@ impl Rounds {
         paces.filter(|pace| *pace <= every).min()
     }
 
+    /// The same for a machine that is waited for: a subscription's list may lag by a quarter of an hour (reported).
+    #[must_use]
+    pub fn covering_by_group(&self, target: &TargetId, every: Duration) -> Option<Duration> {
+        Some(self.calendar.get(&Scope::group_of(target))?.every).filter(|pace| *pace <= every)
+    }
+
     /// The next list that is due, if its subscription has none under way.
     pub fn begin(&mut self, now: Moment) -> Option<Scope> {
         let due = self.calendar.iter().filter(|(scope, round)| round.due <= now && !self.is_busy(scope));
@@ -285,7 +291,8 @@ impl Rounds {
                 round.due = now.after(wait.min(round.every));
                 round.broken = round.broken.saturating_add(1);
             }
-            Ended::Barred => round.due = now.after(BARRED_FOR),
+            // Until it is chosen again it covers nobody.
+            Ended::Barred => return self.calendar.remove(scope).is_some(),
         }
         learnt
     }

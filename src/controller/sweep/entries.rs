@@ -6,9 +6,8 @@ use crate::controller::glance::{Sight, look_at};
 use crate::controller::queue::{TargetKey, Urgency};
 use crate::controller::schedule::put_off;
 use lanyard_domain::sweep::Scope;
-use lanyard_domain::{Live, Moment, Own, Principal};
+use lanyard_domain::{Live, Moment, Principal};
 use std::collections::HashSet;
-use tokio::time::Instant;
 
 /// Entries that are judged before others get their turn on this thread.
 const A_STRETCH: usize = 20;
@@ -28,7 +27,7 @@ pub async fn take_up(context: &Context, entries: Vec<Listed>, requested: Moment)
                 }
             }
             Listed::Identity(id, Principal { principal_id: Some(principal), .. }) if context.fleet.declares(&id) => {
-                context.identities.learn(&id, &Own::There(principal), requested);
+                context.identities.learn_from_list(&id, principal, requested);
             }
             Listed::Identity(..) => {}
         }
@@ -50,8 +49,10 @@ fn machine(context: &Context, target: &TargetKey, live: Live, requested: Moment)
                 context.metrics.glanced("at rest");
                 let now = context.now();
                 let pace = context.fleet.put(target, Member::AtRest { every, seen: Some(now), visit_by }, now);
-                let put_off = now.after(put_off(pace.unwrap_or(every)));
-                context.queue.defer(target, context.instant(put_off.min(visit_by)));
+                let put_off = now.after(put_off(pace.unwrap_or(every))).min(visit_by);
+                if put_off > now {
+                    context.queue.defer(target, context.instant(put_off));
+                }
             }
             Sight::Nothing => context.metrics.glanced("nothing told"),
             Sight::Look(why) => {
@@ -68,10 +69,11 @@ pub fn still_awaited(context: &Context, scope: &Scope, seen: &HashSet<TargetKey>
     let now = context.now();
     for target in context.fleet.awaited(scope).into_iter().filter(|target| !seen.contains(target)) {
         if scope.group.is_some()
-            && let Some(member @ Member::Awaited { .. }) = context.fleet.get(&target)
+            && let Some(member @ Member::Awaited { visit_by, .. }) = context.fleet.get(&target)
             && let Some(pace) = context.fleet.put(&target, member, now)
+            && visit_by > now
         {
-            context.queue.defer(&target, Instant::now() + put_off(pace));
+            context.queue.defer(&target, context.instant(now.after(put_off(pace)).min(visit_by)));
         }
     }
 }

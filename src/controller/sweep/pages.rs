@@ -1,6 +1,6 @@
 //! One sweep: all pages of one list.
 use super::entries::{still_awaited, take_up};
-use crate::arm::{ArmError, NextPage, Page, chain};
+use crate::arm::{ArmError, Missing, NextPage, Page, chain};
 use crate::controller::context::Context;
 use crate::controller::schedule::jitter;
 use lanyard_domain::Moment;
@@ -13,7 +13,8 @@ use std::time::Duration;
 /// A page is asked for again so often, before the sweep is given up.
 const TRIES: u32 = 4;
 
-/// A bucket that stays closed for longer ends the sweep: it begins anew when its time comes.
+/// What a page may wait for its budget, in all. After that the sweep gives its place to others, and begins anew when its
+/// time comes.
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 
 /// No subscription has so many pages: a list that goes on for ever is broken.
@@ -25,14 +26,18 @@ pub async fn sweep(context: Arc<Context>, scope: Scope) -> Ended {
     let mut next: Option<NextPage> = None;
     let mut known: HashSet<NextPage> = HashSet::new();
     let mut seen = HashSet::new();
+    let mut all_readable = true;
     loop {
         let (requested, page) = match page(context, scope, next.as_ref()).await {
             Ok(page) => page,
             // The group is not there yet: nor is any machine in it.
-            Err(ArmError::NotFound { .. }) => break,
+            Err(ArmError::NotFound { missing: Missing::Group, .. }) if known.is_empty() && scope.group.is_some() => {
+                break;
+            }
             Err(error) => return broken(scope, known.len(), &error),
         };
         let Page { entries, unreadable, next: following } = page;
+        all_readable &= unreadable == 0;
         if unreadable > 0 {
             tracing::warn!(list = %scope, unreadable, "entries of a list could not be read; what they are about is read by itself");
         }
@@ -47,13 +52,16 @@ pub async fn sweep(context: Arc<Context>, scope: Scope) -> Ended {
             }
         }
     }
-    still_awaited(context, scope, &seen);
+    if all_readable {
+        still_awaited(context, scope, &seen);
+    }
     Ended::Whole { pages: u32::try_from(known.len() + 1).unwrap_or(u32::MAX) }
 }
 
 /// One page, asked for again where that may help, and when it was asked for.
 async fn page(context: &Context, scope: &Scope, page: Option<&NextPage>) -> Result<(Moment, Page), ArmError> {
     let mut failed = 0;
+    let begun = context.now();
     loop {
         let requested = context.now();
         let error = match context.arm.at(Urgency::Drift).list(scope, page).await {
@@ -61,7 +69,7 @@ async fn page(context: &Context, scope: &Scope, page: Option<&NextPage>) -> Resu
             Err(error) => error,
         };
         let wait = match error.class() {
-            Class::Throttled(pause) if pause <= LONGEST_PAUSE => pause,
+            Class::Throttled(pause) if context.now().after(pause).since(begun) <= LONGEST_PAUSE => pause,
             Class::Transient if failed + 1 < TRIES => {
                 failed += 1;
                 Duration::from_secs(1 << failed).mul_f64(1.0 - 0.5 * jitter())

@@ -152,6 +152,12 @@ pub struct Key {
 }
 
 impl Key {
+    /// Whose bucket it is: a subscription, a machine or an operation.
+    #[must_use]
+    pub fn of(&self) -> &str {
+        &self.of
+    }
+
     fn of_subscription(bucket: Bucket, subscription: &str) -> Self {
         Self { bucket, of: subscription.to_ascii_lowercase().into() }
     }
