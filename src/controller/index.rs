@@ -126,7 +126,8 @@ impl<T> Objects<T> {
         self.incoming.get_or_insert_default().insert(uid, (target, object));
     }
 
-    /// Replaces what was known; returns every target of which something came or is another, and what went.
+    /// Replaces what was known; returns every target of which something came or is another, and what went. Of the first
+    /// list nothing is news: whoever begins to work asks for all.
     fn end_list(&mut self, same: impl Fn(&T, &T) -> bool) -> (BTreeSet<TargetKey>, HashMap<Uid, (TargetKey, T)>) {
         let listed = self.incoming.take().unwrap_or_default();
         let mut known = std::mem::take(&mut self.by_uid);
@@ -138,7 +139,9 @@ impl<T> Objects<T> {
             }
             self.put(uid, target, object);
         }
-        self.listed = true;
+        if !std::mem::replace(&mut self.listed, true) {
+            touched.clear();
+        }
         (touched, known)
     }
 }
@@ -456,5 +459,19 @@ mod tests {
             Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time"));
         index.apply_target(deleted);
         assert!(index.has_newer(&ours));
+    }
+
+    #[tokio::test]
+    async fn the_first_list_is_no_news_and_of_another_what_changed_is() {
+        let index = Index::default();
+        let list = |objects: &[IdentityTarget]| {
+            index.begin_targets();
+            objects.iter().for_each(|object| index.list_target(object.clone()));
+            index.end_targets().len()
+        };
+        assert_eq!(list(&[target(1, None)]), 0);
+        assert_eq!(list(&[target(2, None)]), 0, "nothing that decides anything is another");
+        assert_eq!(list(&[target(3, Some("first"))]), 1);
+        assert_eq!(list(&[]), 1, "it went");
     }
 }
