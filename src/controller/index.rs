@@ -466,7 +466,9 @@ mod tests {
         let index = Index::default();
         let list = |objects: &[IdentityTarget]| {
             index.begin_targets();
-            objects.iter().for_each(|object| index.list_target(object.clone()));
+            for object in objects {
+                index.list_target(object.clone());
+            }
             index.end_targets().len()
         };
         assert_eq!(list(&[target(1, None)]), 0);
