@@ -16,8 +16,8 @@ fn sent(operation: &str, outcome: Outcome, added: &str, removed: &str) -> Memory
 }
 
 /// Reads have not been showing this attempt since `NOW`.
-fn unseen(operation: &str) -> Option<Unseen> {
-    Some(Unseen { operation: operation.into(), since: NOW })
+fn unseen(operation: &str) -> Unseen {
+    Unseen { operation: operation.into(), since: NOW }
 }
 
 fn with(intent: Intent, record: Record) -> Record {
@@ -92,7 +92,7 @@ fn a_failed_operation_under_the_old_etag_may_be_a_stale_read() {
 #[test]
 fn an_etag_given_back_gives_earlier_attempts_their_chance_back() {
     let union = with(second("a"), record("m1", ""));
-    let mut memory = Memory { unseen: unseen("op-2"), ..sent("op-2", Outcome::Failed, "a", "") };
+    let mut memory = Memory { unseen: Some(unseen("op-2")), ..sent("op-2", Outcome::Failed, "a", "") };
     let Judgement::Clear { record, .. } = judged_at(NOW.after(STALE_FOR), &union, &live("m1", 1, ""), &mut memory)
     else {
         unreachable!("nothing to wait for")
@@ -163,7 +163,7 @@ fn a_state_that_is_believed_in_the_end_is_not_doubted_at_every_visit() {
 #[test]
 fn patience_with_one_attempt_is_not_spent_on_the_next() {
     let union = with(second("a"), record("m1", ""));
-    let mut memory = Memory { unseen: unseen("op-2"), ..sent("op-2", Outcome::Failed, "a", "") };
+    let mut memory = Memory { unseen: Some(unseen("op-2")), ..sent("op-2", Outcome::Failed, "a", "") };
     let later = NOW.after(STALE_FOR);
     let given_back = live("m1", 1, "");
     assert!(matches!(judged_at(later, &union, &given_back, &mut memory), Judgement::Clear { .. }));
