@@ -1,7 +1,7 @@
 //! A start, with little known yet: nothing that is not seen counts as withdrawn.
 
 use anyhow::Result;
-use arm_simulator::{Exchange, Machine, Settings};
+use arm_simulator::{Machine, Settings};
 use futures::future::try_join_all;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
@@ -11,7 +11,7 @@ use lanyard::api::{IdentityAssignment, RECONCILE_AT};
 use lanyard::domain::reason::Reason;
 use serde_json::json;
 
-use crate::harness::{ApiProxy, Asked, Own, Stage, Trouble, assignment, sent, tail};
+use crate::harness::{ApiProxy, Asked, Own, Stage, Trouble, assignment, is_list, sent, tail};
 
 const MACHINES: usize = 20;
 const EACH: usize = 5;
@@ -26,11 +26,6 @@ async fn declare_a_hundred(stage: &Stage<'_>) -> Result<Vec<Machine>> {
     };
     try_join_all(pairs.map(declare)).await?;
     Ok(machines)
-}
-
-/// A list of machines: what a process begins with that knows of nothing to do.
-fn is_list(call: &Exchange) -> bool {
-    call.method == "GET" && call.path.to_lowercase().ends_with("/virtualmachines")
 }
 
 #[tokio::test]

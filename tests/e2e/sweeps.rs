@@ -1,5 +1,5 @@
 //! Drift is looked for by lists. What they show decides whom to visit; what they fail to show hides nobody.
-use crate::harness::{Controller, Declared, Own, Stage, assignment, sent, tail};
+use crate::harness::{Controller, Declared, Own, Stage, assignment, is_list, sent, tail};
 use anyhow::{Context as _, Result, ensure};
 use arm_simulator::{Effect, Exchange, Fault, Machine, Settings};
 use rstest::rstest;
@@ -70,10 +70,6 @@ impl Fleet {
         let shown = async || Ok(counted(controller, &line).await?.is_some_and(|count| count >= machines));
         self.stage()?.until(&format!("{machines} machines shown: {result}"), shown).await
     }
-}
-
-fn is_list(call: &Exchange) -> bool {
-    call.method == "GET" && call.path.to_lowercase().ends_with("/virtualmachines")
 }
 
 /// What the running controller has counted under this name, if anything.
@@ -181,22 +177,15 @@ async fn a_list_from_before_our_own_write_accuses_nobody() -> Result<()> {
     let (machine, name) = (fleet.last(), fleet.last().name());
     // The first pages are read now and told later; meanwhile somebody declares more.
     fleet.own.arm.fault(on_lists(Effect::Slow { millis: 4_000, after: true }));
+    let mark = fleet.own.arm.journal_mark();
     let controller = fleet.own.start(&[])?;
-    stage
-        .until("a list to be asked for", async || Ok(fleet.own.arm.journal().iter().any(is_list_since(machine))))
-        .await?;
+    stage.until("a list to be asked for", async || Ok(fleet.own.arm.journal_since(mark).iter().any(is_list))).await?;
     stage.edit(name, |it| it.present("queue")).await?;
     stage.until_ready(name).await?;
     let reads = stage.calls("GET", machine);
     fleet.until_shown(&controller, "at rest", MACHINES - 1).await?;
     ensure!(stage.calls("GET", machine) == reads && sent(machine).len() == 2, "{:?}", sent(machine));
     Ok(())
-}
-
-/// A list that came after the machine's first change.
-fn is_list_since(machine: &Machine) -> impl Fn(&Exchange) -> bool {
-    let changes = machine.patches().len();
-    move |call| changes > 0 && is_list(call)
 }
 
 #[tokio::test]

@@ -30,7 +30,7 @@ pub use assignment::{Declared, assignment};
 pub use own::Own;
 pub use partition::Partition;
 pub use process::{Controller, tail};
-pub use read::{asked, names_of, sent};
+pub use read::{asked, is_list, names_of, sent};
 pub use wait::until_some;
 
 /// The resource group of every machine and identity, unless a test says otherwise.

@@ -1,7 +1,7 @@
 //! What people see: conditions, records, Events; and what ARM was asked for.
 
 use anyhow::Result;
-use arm_simulator::{Machine, RecordedPatch};
+use arm_simulator::{Exchange, Machine, RecordedPatch};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::api::{Api, ListParams};
@@ -122,4 +122,9 @@ pub fn sent(machine: &Machine) -> Vec<String> {
 pub fn asked(machine: &Machine) -> Vec<RecordedPatch> {
     let changes = |patch: &RecordedPatch| patch.body.get("identity").is_some();
     machine.patches().into_iter().filter(changes).collect()
+}
+
+/// A page of a list of VMs.
+pub fn is_list(call: &Exchange) -> bool {
+    call.method == "GET" && call.path.to_lowercase().ends_with("/virtualmachines")
 }
