@@ -50,7 +50,7 @@ impl<'a> Claims<'a> {
                     end(&mut versions, who, *at, (false, false));
                     versions.push(Version { who, spec, said: *at, ended: None });
                 }
-                Entry::Left { who, release, at } => end(&mut versions, who, *at, (true, *release)),
+                Entry::Left { who, release, at, .. } => end(&mut versions, who, *at, (true, *release)),
                 Entry::Forgotten { .. }
                 | Entry::Adopted { .. }
                 | Entry::Gone { .. }

@@ -35,6 +35,8 @@ pub enum Entry {
     Left {
         who: Who,
         release: bool,
+        /// Its finalizers were taken off since all was settled: nobody need have seen it go, nor what was said last.
+        stripped: bool,
         at: Span,
     },
     /// The record was deleted by a person, and is gone. `alone`: nothing else happened since all was settled.
@@ -44,6 +46,8 @@ pub enum Entry {
     },
     Adopted {
         alone: bool,
+        /// That it was done was seen. Else it may be done whenever, until all is settled.
+        honoured: bool,
         at: Span,
     },
     Gone {

@@ -1,8 +1,9 @@
 //! Plays one machine's part of a story, and keeps the log of it.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 use arm_simulator::Machine;
 use kube::api::{DeleteParams, Patch, PatchParams};
 use lanyard::api::{ADOPT, RECONCILE_AT, RELEASE};
@@ -13,14 +14,16 @@ use super::log::{Entry, Log, Span, now};
 use super::story::{Act, Block, Kind, Spec, Track, Who};
 use super::tally::Tally;
 use super::trouble::{Armed, befall, id_of, intrude};
-use crate::harness::{GROUP, Stage, until_some};
+use crate::harness::{GROUP, Stage};
 
 const AKS_GROUP: &str = "MC_shop_cluster_westeurope";
 /// Where each machine's `ETag` starts, one above the other: that a namesake may have the old one's is a known gap
 /// (`docs/guarantees.md`).
 const ETAGS: u64 = 1_000;
 /// A person who waits for what only a running controller can do gives up after this.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
+/// A write whose request was lost may still arrive, for five minutes, until the `ETag` moves: a stranger moves it.
+pub const UNRESOLVED: Duration = Duration::from_secs(9);
 
 /// One machine and everybody who acts on it.
 pub struct Player<'a> {
@@ -34,6 +37,8 @@ pub struct Player<'a> {
     pub done: Tally,
     made: u64,
     pub armed: Armed,
+    /// Whose finalizers were taken off since all was settled.
+    pub stripped: BTreeSet<Who>,
 }
 
 impl<'a> Player<'a> {
@@ -50,6 +55,7 @@ impl<'a> Player<'a> {
             done: Tally::default(),
             made: 0,
             armed: Armed::default(),
+            stripped: BTreeSet::new(),
         };
         if let Some(block) = &track.start {
             player.make(block);
@@ -161,14 +167,16 @@ impl<'a> Player<'a> {
         }
         stage.delete(&who.name).await?;
         let at = Span { began, done: now() };
-        self.log.entries.push(Entry::Left { who: who.clone(), release, at });
         if strip {
             self.strip(who).await?;
         }
+        let stripped = self.stripped.contains(who);
+        self.log.entries.push(Entry::Left { who: who.clone(), release, stripped, at });
         Ok(())
     }
 
-    async fn strip(&self, who: &Who) -> Result<()> {
+    async fn strip(&mut self, who: &Who) -> Result<()> {
+        self.stripped.insert(who.clone());
         self.patch(who, json!({"metadata": {"finalizers": null}})).await
     }
 
@@ -210,11 +218,11 @@ impl<'a> Player<'a> {
         let Some(old) = targets.get_opt(&name).await? else { return Ok(()) };
         let began = now();
         targets.delete(&name, &DeleteParams::default()).await?;
-        let gone = async || {
+        let is_gone = async || {
             let now = targets.get_opt(&name).await?;
-            Ok(now.is_none_or(|now| now.metadata.uid != old.metadata.uid).then_some(()))
+            Ok(now.is_none_or(|now| now.metadata.uid != old.metadata.uid))
         };
-        until_some(gone).await?.context("the IdentityTarget is deleted by hand, and does not go")?;
+        ensure!(self.comes(is_gone).await?, "the IdentityTarget is deleted by hand, and does not go");
         self.log.entries.push(Entry::Forgotten { alone, at: Span { began, done: now() } });
         Ok(())
     }
@@ -225,18 +233,38 @@ impl<'a> Player<'a> {
         if targets.get_opt(&name).await?.is_none() {
             return Ok(());
         }
-        let began = Instant::now();
-        let from = now();
+        let began = now();
         self.stage().annotate_target(&self.machine, ADOPT, "declared").await?;
-        while began.elapsed() < PATIENCE {
+        let is_done = async || {
             let annotations = targets.get_opt(&name).await?.and_then(|it| it.metadata.annotations);
-            if annotations.is_none_or(|all| !all.contains_key(ADOPT)) {
-                break;
+            Ok(annotations.is_none_or(|all| !all.contains_key(ADOPT)))
+        };
+        let honoured = self.comes(is_done).await?;
+        self.log.entries.push(Entry::Adopted { alone, honoured, at: Span { began, done: now() } });
+        Ok(())
+    }
+
+    /// Whether it comes about before a person gives up waiting. A write without an answer, and an operation that goes
+    /// on, hold it up: they are brought to an end.
+    async fn comes(&self, is_so: impl AsyncFn() -> Result<bool>) -> Result<bool> {
+        let (began, mut resolved) = (Instant::now(), Instant::now());
+        while !is_so().await? {
+            if began.elapsed() > PATIENCE {
+                return Ok(false);
+            }
+            if resolved.elapsed() > UNRESOLVED {
+                resolved = Instant::now();
+                self.resolve();
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        self.log.entries.push(Entry::Adopted { alone, at: Span { began: from, done: now() } });
-        Ok(())
+        Ok(true)
+    }
+
+    /// Nothing that was sent can arrive any more, and no operation runs.
+    pub fn resolve(&self) {
+        self.stage().arm.finish_operations();
+        self.machine.bump_etag();
     }
 
     /// Has the machine looked at now, by whatever there is to ask by.

@@ -51,8 +51,11 @@ pub struct Judged<'a> {
 
 pub fn judge<'a>(log: &'a Log, lives: &'a [Life], exists: bool, now: Timestamp) -> Judged<'a> {
     let mut pass = Pass::new(log, lives);
-    for event in in_order(log, lives) {
-        pass.take(event, lives);
+    for (at, event) in in_order(log, lives) {
+        pass.take(at, event, lives);
+    }
+    if pass.adopts {
+        pass.may_adopt(now);
     }
     pass.judged(exists, now)
 }
@@ -64,7 +67,7 @@ enum Event<'a> {
     Change(&'a Change),
 }
 
-fn in_order<'a>(log: &'a Log, lives: &'a [Life]) -> Vec<Event<'a>> {
+fn in_order<'a>(log: &'a Log, lives: &'a [Life]) -> Vec<(Timestamp, Event<'a>)> {
     let mut events: Vec<(Timestamp, Event<'a>)> = Vec::new();
     for entry in &log.entries {
         if let Entry::Forgotten { at, .. } = entry {
@@ -76,7 +79,7 @@ fn in_order<'a>(log: &'a Log, lives: &'a [Life]) -> Vec<Event<'a>> {
         events.push((change.at, Event::Change(change)));
     }
     events.sort_by_key(|(at, _)| *at);
-    events.into_iter().map(|(_, event)| event).collect()
+    events
 }
 
 struct Pass<'a> {
@@ -89,6 +92,8 @@ struct Pass<'a> {
     settlings: Vec<Timestamp>,
     /// A person deleted the record since all was settled.
     forgets: bool,
+    /// An administrator adopts what is declared, and it is open when that is done.
+    adopts: bool,
     violations: Vec<String>,
 }
 
@@ -103,6 +108,7 @@ impl<'a> Pass<'a> {
             life: 0,
             settlings: log.entries.iter().filter(|it| matches!(it, Entry::Settled { .. })).map(Entry::at).collect(),
             forgets: false,
+            adopts: false,
             violations: Vec::new(),
         };
         pass.begin(lives.first().filter(|_| log.starts));
@@ -118,14 +124,20 @@ impl<'a> Pass<'a> {
         self.system = system;
     }
 
-    fn take(&mut self, event: Event<'a>, lives: &[Life]) {
+    fn take(&mut self, at: Timestamp, event: Event<'a>, lives: &[Life]) {
+        if self.adopts {
+            self.may_adopt(at);
+        }
         match event {
             Event::Change(change) => self.change(change),
             Event::ForgetBegins => self.forget_begins(),
             Event::Done(Entry::Said { .. }) => {}
-            Event::Done(Entry::Left { who, release, at }) => self.left(who, *release, *at),
+            Event::Done(Entry::Left { who, release, stripped, at }) => self.left(who, (*release, *stripped), *at),
             Event::Done(Entry::Forgotten { alone, .. }) => self.forgotten(*alone),
-            Event::Done(Entry::Adopted { alone, at }) => self.adopted(*alone, at.done),
+            Event::Done(Entry::Adopted { alone, honoured: true, at }) => self.adopted(*alone, at.done),
+            Event::Done(Entry::Adopted { honoured: false, .. }) => {
+                self.adopts = true;
+            }
             Event::Done(Entry::Gone { .. }) => {
                 self.life += 1;
                 self.users.values_mut().for_each(|user| user.on = false);
@@ -259,7 +271,7 @@ impl<'a> Pass<'a> {
 
     /// `Retain`, release, `Observe`: "Ids that nobody else claims leave the record; ids that another object claims stay
     /// as they are". Where the object changed a moment ago, the record's older claim may decide.
-    fn left(&mut self, who: &Who, release: bool, at: Span) {
+    fn left(&mut self, who: &Who, (release, stripped): (bool, bool), at: Span) {
         let settled = self.settled;
         let lately = |it: &&super::claims::Version<'_>| it.ended.is_none_or(|end| end.at.done > settled);
         let mine: Vec<&Spec> = self.claims.of_one(who, at.done).filter(lately).map(|it| it.spec).collect();
@@ -267,7 +279,9 @@ impl<'a> Pass<'a> {
         if !mine.iter().any(lets_go) {
             return;
         }
-        let surely = mine.iter().all(lets_go);
+        // "A finalizer stripped by hand: a deletion under the policy in the record": that the annotation came before the
+        // object went, nobody need have seen.
+        let surely = mine.iter().all(|spec| spec.lets_go() || (release && !stripped));
         let changed = mine.len() > 1;
         let until = self.next_settled(at.done);
         for (id, user) in &mut self.users {
@@ -306,20 +320,30 @@ impl<'a> Pass<'a> {
 
     /// "makes what is present and declared at that moment Attached".
     fn adopted(&mut self, alone: bool, at: Timestamp) {
+        if !alone {
+            return self.may_adopt(at);
+        }
         for (id, user) in &mut self.users {
             let specs = self.claims.held(at).map(|it| it.spec);
             user.ours = match wish(specs, |spec| spec.present(id), |spec| spec.absent(id)) {
-                Wish::On if alone && user.on => Ours::YES,
+                Wish::On if user.on => Ours::YES,
                 Wish::On | Wish::Disputed | Wish::Protected => Ours { yes: true, ..user.ours },
                 Wish::Off | Wish::Nobodys => user.ours,
             };
         }
     }
 
+    /// "that moment" is when the controller does it, by what it knows then.
+    fn may_adopt(&mut self, at: Timestamp) {
+        for (id, user) in &mut self.users {
+            user.ours.yes |= self.claims.believed(self.settled, at).any(|it| it.spec.present(id));
+        }
+    }
+
     /// Where the protocol allows either, the record's word holds from now on.
     fn settle(&mut self, at: Timestamp, attached: &std::collections::BTreeSet<String>) {
         self.settled = at;
-        self.forgets = false;
+        (self.forgets, self.adopts) = (false, false);
         for (id, user) in &mut self.users {
             user.taken = None;
             user.ours = if attached.contains(id) { Ours::YES } else { Ours::NO };

@@ -82,7 +82,7 @@ fn what_we_attached_and_nobody_declares_is_a_leak() {
 #[test]
 fn what_was_let_go_is_not_ours_any_more() {
     let retained = Spec { retain: true, ..spec(&[("blob", Ensure::Present)]) };
-    let left = Entry::Left { who: who(), release: false, at: span(4) };
+    let left = Entry::Left { who: who(), release: false, stripped: false, at: span(4) };
     let log = log(vec![said(0, retained), settled(2, &["blob"]), left]);
     let added = change(1, By::Request(1), &["blob"], &[]);
     let stays = life(&["blob"], vec![added.clone()]);
@@ -90,6 +90,30 @@ fn what_was_let_go_is_not_ours_any_more() {
     assert_eq!(judged(&log, &stays).users["blob"].ours, Ours::NO);
     let goes = life(&[], vec![added, change(5, By::Request(2), &[], &["blob"])]);
     assert!(judged(&log, &goes).violations[0].contains("DROP"));
+}
+
+#[test]
+fn a_release_that_nobody_need_have_seen_may_count_and_may_not() {
+    let whose = |stripped| {
+        let left = Entry::Left { who: who(), release: true, stripped, at: span(4) };
+        let log = log(vec![said(0, spec(&[("blob", Ensure::Present)])), settled(2, &["blob"]), left]);
+        let lives = life(&["blob"], vec![change(1, By::Request(1), &["blob"], &[])]);
+        judged(&log, &lives).users["blob"].ours
+    };
+    assert_eq!(whose(false), Ours::NO);
+    assert_eq!(whose(true), Ours::EITHER);
+}
+
+#[test]
+fn an_adoption_that_is_late_may_take_what_was_declared_meanwhile() {
+    let whose = |honoured| {
+        let adopted = Entry::Adopted { alone: false, honoured, at: span(4) };
+        let declared = said(6, spec(&[("blob", Ensure::Present)]));
+        let log = log(vec![said(0, spec(&[])), settled(2, &[]), adopted, declared]);
+        judged(&log, &life(&["blob"], Vec::new())).users["blob"].ours
+    };
+    assert_eq!(whose(true), Ours::NO);
+    assert_eq!(whose(false), Ours::EITHER);
 }
 
 #[test]

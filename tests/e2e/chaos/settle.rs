@@ -9,7 +9,7 @@ use lanyard::domain::target_name::target_name;
 
 use super::expect::Seen;
 use super::log::{Entry, lives, now};
-use super::perform::Player;
+use super::perform::{Player, UNRESOLVED};
 use super::reference::judge;
 use super::trouble::Armed;
 use crate::harness::tail;
@@ -22,8 +22,6 @@ const STEP: Duration = Duration::from_millis(250);
 const TROUBLED: Duration = Duration::from_secs(3);
 /// Whoever waits asks again.
 const ASK: Duration = Duration::from_secs(6);
-/// A write whose request was lost may still arrive, for five minutes, until the `ETag` moves: a stranger moves it.
-const UNRESOLVED: Duration = Duration::from_secs(9);
 
 impl Player<'_> {
     pub async fn settle(&mut self, mark: u64) -> Result<()> {
@@ -46,8 +44,7 @@ impl Player<'_> {
             }
             if touched.elapsed() > UNRESOLVED {
                 touched = Instant::now();
-                self.stage().arm.finish_operations();
-                self.machine.bump_etag();
+                self.resolve();
             }
             tokio::time::sleep(STEP + began.elapsed() / 10).await;
         }
@@ -79,6 +76,7 @@ impl Player<'_> {
         let attached = self.see().await?.attached();
         self.stage().arm.clear_faults_of(&self.machine.id());
         self.armed = Armed::default();
+        self.stripped.clear();
         self.told.push(format!("{} settled", now()));
         self.log.entries.push(Entry::Settled { at: now(), attached });
         Ok(())
@@ -149,7 +147,7 @@ impl Player<'_> {
             Err(error) => parts.push(error.to_string()),
         }
         parts.push("--- log".to_owned());
-        parts.push(shortened(&tail(&self.stage().log, self.machine.name(), 60)));
+        parts.push(shortened(&tail(&self.stage().log, self.machine.name(), 200)));
         parts.join("\n")
     }
 }
