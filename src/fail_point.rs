@@ -3,6 +3,7 @@
 //! They are part of builds with debug assertions, which nobody ships; a release has nothing of them but this list.
 //! A feature of Cargo would do the same at the price of two builds of everything, one for `cargo test` and one for
 //! `cargo demo`; the crate `fail` stops a thread where one visit of many is to stop.
+use jiff::SignedDuration;
 use lanyard_domain::TargetId;
 
 /// Names a file of lines `<point> <machine>`. A visit to that machine that reaches that point says so in the log, and
@@ -11,6 +12,9 @@ pub const FILE: &str = "LANYARD_FAIL_POINTS";
 
 /// What the log says then.
 pub const STANDS_STILL: &str = "this visit stands still";
+
+/// Names a file that holds by how many seconds the time of day is ahead of what it is, or behind.
+pub const WALL: &str = "LANYARD_WALL_CLOCK";
 
 /// Every moment that has a name. A test iterates over them, and fails for one that no visit reaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantArray)]
@@ -49,6 +53,18 @@ fn is_armed(point: Point, target: &TargetId) -> bool {
     let Some(file) = std::env::var_os(FILE) else { return false };
     let line = format!("{} {}", <&str>::from(point), target.name());
     std::fs::read_to_string(file).is_ok_and(|armed| armed.lines().any(|known| known == line))
+}
+
+/// A clock that is set while the process runs.
+#[cfg(debug_assertions)]
+pub fn wall_is_ahead() -> SignedDuration {
+    let told = std::env::var_os(WALL).and_then(|file| std::fs::read_to_string(file).ok());
+    SignedDuration::from_secs(told.and_then(|text| text.trim().parse().ok()).unwrap_or_default())
+}
+
+#[cfg(not(debug_assertions))]
+pub const fn wall_is_ahead() -> SignedDuration {
+    SignedDuration::ZERO
 }
 
 #[cfg(not(debug_assertions))]

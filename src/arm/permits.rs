@@ -1,37 +1,31 @@
 //! How many requests are under way at once: of all, and of one subscription.
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
+use crate::places::{Place, Places};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 /// Of one subscription: where it stops answering, its requests hang for a minute each, and must not take every place.
 const OF_ONE: usize = 16;
 
 pub(super) struct Permits {
     all: Semaphore,
-    by_subscription: Mutex<HashMap<Box<str>, Arc<Semaphore>>>,
+    by_subscription: Places,
 }
 
 /// The right to have one request under way.
 pub(super) struct Permit<'a> {
-    _own: Option<OwnedSemaphorePermit>,
+    _own: Place,
     _shared: Option<SemaphorePermit<'a>>,
 }
 
 impl Permits {
     pub fn new(of_all: usize) -> Self {
-        Self { all: Semaphore::new(of_all), by_subscription: Mutex::default() }
+        Self { all: Semaphore::new(of_all), by_subscription: Places::new(OF_ONE) }
     }
 
     /// Waits for a place among those of the subscription, then among all.
     pub async fn acquire(&self, subscription: &str) -> Permit<'_> {
-        let own = self.of(subscription).acquire_owned().await.ok();
+        let own = self.by_subscription.acquire(subscription).await;
         // None only if a semaphore were closed, which none ever is.
         Permit { _own: own, _shared: self.all.acquire().await.ok() }
-    }
-
-    fn of(&self, subscription: &str) -> Arc<Semaphore> {
-        let mut known = self.by_subscription.lock().unwrap_or_else(PoisonError::into_inner);
-        known.entry(subscription.into()).or_insert_with(|| Arc::new(Semaphore::new(OF_ONE))).clone()
     }
 }
 

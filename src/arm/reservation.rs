@@ -23,7 +23,7 @@ pub struct Reservation {
     pub(super) owed: Owed,
 }
 
-/// The reads that an accepted change will still need: polls, and the read that shows its end. While this lives no visit
+/// The read that an accepted change will still need at least: the one that shows its end. While this lives no visit
 /// begins on them; otherwise a mass change would begin as much as it could, and everybody's next change would wait for
 /// all of it to end.
 #[must_use = "what is dropped is owed no more"]
@@ -32,8 +32,8 @@ pub struct Owed {
     subscription: Box<str>,
 }
 
-/// One poll, and the machine itself. Half of all operations on VMs end before the second poll.
-const READS_OWED: usize = 2;
+/// A read of the machine that shows the end of its operation and what that left.
+const READS_OWED: usize = 1;
 
 impl Owed {
     fn by(limiter: &Arc<Limiter>, subscription: &str) -> Self {
@@ -72,6 +72,15 @@ impl Arm {
         let taken = taken.map_err(throttled)?;
         let owed = Owed::by(&self.inner.limiter, target.subscription());
         Ok(Reservation { target: target.clone(), taken, owed })
+    }
+
+    /// Requests in this subscription are better saved: others wait for them.
+    #[must_use]
+    pub fn is_scarce(&self, subscription: &str) -> bool {
+        let limiter = &self.inner.limiter;
+        let is_short = |keys: &[Key], of: usize| limiter.short(keys, Urgency::Change, of).is_some();
+        // Who is to write next cannot, or there is no more to read than what changes under way will need.
+        is_short(&Key::writes(subscription), 1) || is_short(&Key::reads(subscription), limiter.owed(subscription))
     }
 
     /// How long until a visit in this subscription is worth beginning: zero, if it may read now, and what was begun has

@@ -2,10 +2,10 @@
 use super::chain::chain;
 use super::credential::Anew;
 use super::told::presentable;
+use crate::clock::wall;
 use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
 use azure_core::error::ErrorKind;
 use azure_core::http::{ClientMethodOptions, Context};
-use azure_core::time::OffsetDateTime;
 use reqwest::header::HeaderValue;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,6 +15,10 @@ use tokio::time::Instant;
 /// A token is replaced when less than this is left of it. The library's own caches use the same five minutes, so
 /// that a token asked for by then is a new one.
 const EARLY: Duration = Duration::from_secs(5 * 60);
+
+/// A token just issued is good for so long, whatever the clock says of it, and no longer than ARM's are.
+const SHORTEST_LIFE: Duration = Duration::from_secs(6 * 60);
+const LONGEST_LIFE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// How long a failure is answered from memory: thousands of targets must not ask the authority once each.
 const REMEMBER_FAILURE: Duration = Duration::from_secs(5);
@@ -133,7 +137,7 @@ impl Tokens {
         if let Some(failure) = self.remembered_failure() {
             return Err(failure);
         }
-        self.with(|state| state.held = None);
+        // The old one is held meanwhile: where one subscription refuses it, others need not wait for the new one.
         self.fetch(true).await?;
         self.with(|state| state.replaced = Some(Instant::now()));
         Ok(Replacement::New)
@@ -211,11 +215,13 @@ fn held(token: &AccessToken) -> Result<Held, TokenError> {
     let mut header = HeaderValue::try_from(format!("Bearer {}", token.token.secret())).map_err(unusable)?;
     header.set_sensitive(true);
     let now = Instant::now();
-    let left = Duration::try_from(token.expires_on - OffsetDateTime::now_utc()).unwrap_or_default();
+    let seconds = token.expires_on.unix_timestamp().saturating_sub(wall().as_second());
+    let left = Duration::from_secs(u64::try_from(seconds).unwrap_or_default());
     if left.is_zero() {
-        return Err(TokenError::unavailable("the token had expired when it came: check the clock".into()));
+        tracing::warn!("by this computer's clock the token for ARM had expired when it came: check the clock");
     }
-    Ok(Held { bearer: Bearer(header), since: now, expires: now + left })
+    // It was issued just now: if the clock is wrong, ARM knows better, and refuses what is too old.
+    Ok(Held { bearer: Bearer(header), since: now, expires: now + left.clamp(SHORTEST_LIFE, LONGEST_LIFE) })
 }
 
 impl TokenError {

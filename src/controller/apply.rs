@@ -9,11 +9,12 @@ use crate::api::status::PlannedChange;
 use crate::api::target::LastWrite;
 use crate::arm::{Accepted, ArmError, PATCH_LEAVES_WITHIN, Progress, Reservation};
 use crate::fail_point::{self, Point};
+use lanyard_domain::ended::Sign;
 use lanyard_domain::intend::refused;
 use lanyard_domain::judge::{Note, Outcome, Sent};
 use lanyard_domain::pace::{Class, pause};
 use lanyard_domain::plan::{DefaultChange, Plan, SystemStep, default_change};
-use lanyard_domain::{IdentityId, Live, Patch, Timestamp};
+use lanyard_domain::{Fresh, IdentityId, Live, Patch, Timestamp};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -97,8 +98,14 @@ async fn taken(
     let end = match &accepted.operation {
         // Nothing to follow, and yet it runs: the machine itself has to tell.
         None if accepted.live.as_ref().is_some_and(Live::is_updating) => Ok(Progress::Lost),
-        None => Ok(Progress::Succeeded),
-        Some(operation) => follow(context, visit, operation).await,
+        None => {
+            visit.read_back = accepted.live.filter(|live| shows_all(live, recorded.patch())).map(Fresh::answered);
+            Ok(Progress::Succeeded)
+        }
+        Some(operation) => {
+            let sign = Sign::of(recorded.patch(), accepted.live.as_ref());
+            follow(context, visit, operation, sign).await
+        }
     };
     fail_point::reached(Point::OperationEnded, &visit.target).await;
     let (outcome, result) = match end {
@@ -113,6 +120,12 @@ async fn taken(
     };
     visit.last_write = Some(last_write(visit, recorded, left, correlation_id, outcome));
     result
+}
+
+/// Nothing is left to be read: the answer names the machine and its state, and the principal of each id that was added.
+fn shows_all(live: &Live, patch: &Patch) -> bool {
+    let told = |id| live.user.get(id).is_some_and(|principal| principal.principal_id.is_some());
+    live.unique_id.is_some() && live.etag.is_some() && patch.system.is_none() && patch.added().all(told)
 }
 
 fn succeeded(context: &Context, visit: &mut Visit, recorded: &Recorded) {

@@ -9,6 +9,7 @@ use super::queue::{Gate, Queue, TargetKey};
 use crate::arm::{Arm, PATCH_LEAVES_WITHIN, Precondition};
 use crate::clock::Clock;
 use crate::lease::Lead;
+use crate::places::Places;
 use crate::telemetry::Metrics;
 use lanyard_domain::judge::OtherWriter;
 use lanyard_domain::plan::Guard;
@@ -61,8 +62,12 @@ pub struct Context {
     pub lead: Lead,
     /// This term, as intents name it: new each time, so that nobody takes over its memory.
     pub writer: String,
-    /// How many visits may be busy at once. One that waits for an operation gives its slot back.
+    /// How many visits may be busy at once before their write. One that waits for an operation gives its slot back.
     pub slots: Arc<Semaphore>,
+    /// How many may be busy after it: hundreds that go on together must not keep a person's change from its turn.
+    pub slots_after: Arc<Semaphore>,
+    /// How many visits of one subscription may be busy that go on after an operation, beside those that began.
+    pub resumed: Places,
     /// The term ends, or the process: no new work is begun.
     pub stop: CancellationToken,
     clock: Clock,
@@ -109,7 +114,9 @@ impl Context {
             choices: parts.choices.clone(),
             lead,
             writer: format!("{}/{}", parts.instance, uuid::Uuid::new_v4()),
-            slots: Arc::new(Semaphore::new(parts.concurrency)),
+            slots: Arc::new(Semaphore::new(parts.concurrency.div_ceil(2))),
+            slots_after: Arc::new(Semaphore::new(parts.concurrency.div_ceil(2))),
+            resumed: Places::new((parts.concurrency / 8).max(2)),
             stop: parts.stop.child_token(),
             clock: parts.clock,
             memories: Mutex::default(),

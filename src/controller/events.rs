@@ -119,7 +119,8 @@ fn names<'a>(ids: impl Iterator<Item = &'a IdentityId>) -> String {
     if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
-/// What a PATCH changed.
+/// What a PATCH changed. One that gives callers who name no identity another answer is a warning that says that, too:
+/// one Event a change.
 pub fn of_done(visit: &Visit, done: &Done) -> News {
     let patch = &done.patch;
     let mut parts = Vec::new();
@@ -137,7 +138,14 @@ pub fn of_done(visit: &Visit, done: &Done) -> News {
         )),
         None => {}
     }
+    if let Some(change) = &done.default_change {
+        parts.push(of_default_change(visit, change));
+    }
     let note = format!("{}: {}", visit.target.name(), parts.join("; "));
+    if done.default_change.is_some() {
+        let reason = Reason::DefaultIdentityChanged.as_str();
+        return News { reason, action: "Patch", note, warning: true, audience: Audience::All };
+    }
     // Who declares the system-assigned identity is concerned by its switch.
     let audience = match patch.system {
         Some(_) => Audience::All,
@@ -147,14 +155,13 @@ pub fn of_done(visit: &Visit, done: &Done) -> News {
 }
 
 /// Callers on the machine that name no identity get another answer from now on.
-pub fn of_default_change(visit: &Visit, change: &DefaultChange) -> News {
-    let note = format!(
+pub fn of_default_change(visit: &Visit, change: &DefaultChange) -> String {
+    format!(
         "programs on {} that ask for a token without naming an identity got {} and now get {}",
         visit.target.name(),
         change.before,
         change.after
-    );
-    News { reason: "DefaultIdentityChanged", action: "Patch", note, warning: true, audience: Audience::All }
+    )
 }
 
 /// The endpoint does not keep two writers apart.

@@ -5,6 +5,7 @@ use super::report;
 use super::visit::Visit;
 use crate::arm::{ArmError, Operation, Progress};
 use crate::fail_point::{self, Point};
+use lanyard_domain::ended::{Look, Sign};
 use lanyard_domain::pace::Class;
 use lanyard_domain::poll;
 use std::time::Duration;
@@ -20,29 +21,59 @@ const LONGEST_FOLLOWED: Duration = Duration::from_secs(15 * 60);
 const POLLS_THAT_MAY_FAIL: u32 = 8;
 
 /// Polls until the operation ends. The slot is given back meanwhile: a slow operation delays no other target.
-pub async fn follow(context: &Context, visit: &mut Visit, operation: &Operation) -> Result<Progress, VisitError> {
-    visit.slot = None;
+///
+/// `sign`: how the end will show on the machine, if it will.
+pub async fn follow(
+    context: &Context,
+    visit: &mut Visit,
+    operation: &Operation,
+    sign: Option<Sign>,
+) -> Result<Progress, VisitError> {
+    (visit.slot, visit.place) = (None, None);
     context.queue.parked(&visit.target);
-    let end = until_it_ends(context, visit, operation).await?;
+    let end = until_it_ends(context, visit, operation, sign).await?;
+    // Many operations may end together, and what they read next may hang.
+    visit.place = Some(context.resumed.acquire(visit.target.subscription()).await);
     context.queue.resumed(&visit.target);
-    visit.slot = context.slots.clone().acquire_owned().await.ok();
+    visit.slot = context.slots_after.clone().acquire_owned().await.ok();
     Ok(end)
 }
 
-async fn until_it_ends(context: &Context, visit: &mut Visit, operation: &Operation) -> Result<Progress, VisitError> {
+async fn until_it_ends(
+    context: &Context,
+    visit: &mut Visit,
+    operation: &Operation,
+    mut sign: Option<Sign>,
+) -> Result<Progress, VisitError> {
     let accepted = Instant::now();
     let mut asked = operation.first_pause();
     let mut failed = 0;
     let mut told = false;
     loop {
-        let next = Instant::now() + poll::pause(accepted.elapsed(), asked);
+        let scarce = context.arm.is_scarce(visit.target.subscription());
+        let next = Instant::now() + poll::pause(accepted.elapsed(), asked, scarce);
         if !told && next > accepted + WORTH_TELLING {
             sleep_or_stop(context, accepted + WORTH_TELLING).await?;
-            Box::pin(report::under_way(context, visit)).await;
-            told = true;
+            // Where all are busy with changes a word about the wait is not worth a write that they need.
+            if let Ok(_slot) = context.slots_after.try_acquire() {
+                Box::pin(report::under_way(context, visit)).await;
+                told = true;
+            }
         }
         sleep_or_stop(context, next).await?;
         fail_point::reached(Point::BeforePoll, &visit.target).await;
+        sign = sign.filter(|_| accepted.elapsed() < poll::READ_UNTIL);
+        // It saves a request, and others wait for it.
+        if let Some(by) = sign.as_ref().filter(|_| context.arm.is_scarce(visit.target.subscription())) {
+            match Box::pin(look(context, visit, by)).await {
+                Look::Ended(live) => {
+                    visit.read_back = Some(live);
+                    return Ok(Progress::Succeeded);
+                }
+                Look::Running => continue,
+                Look::Unclear => sign = None,
+            }
+        }
         asked = match Box::pin(context.arm.poll(operation)).await {
             Ok(Progress::Running { .. }) if accepted.elapsed() > LONGEST_FOLLOWED => return Ok(Progress::Lost),
             Ok(Progress::Running { retry_after }) => {
@@ -55,6 +86,15 @@ async fn until_it_ends(context: &Context, visit: &mut Visit, operation: &Operati
                 after_failure(error, failed)?
             }
         };
+    }
+}
+
+/// What the machine shows of it. A read that fails leaves it to the operation.
+async fn look(context: &Context, visit: &Visit, sign: &Sign) -> Look {
+    let before = visit.live.as_ref().and_then(|live| live.etag.as_ref());
+    match context.arm.machine(&visit.target).await {
+        Ok(live) => sign.seen(live, before),
+        Err(_) => Look::Unclear,
     }
 }
 

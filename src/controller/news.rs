@@ -13,8 +13,6 @@ pub fn of(visit: &mut Visit, claims: &Complete<Claims>, verdicts: &Verdicts) -> 
     let contested = contested(visit);
     let visit = &*visit;
     let done = visit.done.iter().map(|done| events::of_done(visit, done));
-    let changes = visit.done.iter().filter_map(|done| done.default_change.as_ref());
-    let changes = changes.map(|change| events::of_default_change(visit, change));
     let notes = visit.notes.iter().chain(&visit.changed_principals).map(|note| events::of_note(visit, note));
     let obstacles = verdicts.iter().filter(|(_, verdict, _)| worth_an_event(verdict)).map(|(uid, verdict, _)| News {
         reason: verdict.reason.as_str(),
@@ -25,7 +23,7 @@ pub fn of(visit: &mut Visit, claims: &Complete<Claims>, verdicts: &Verdicts) -> 
     });
     let unguarded = (visit.unguarded == Some(true)).then(|| events::of_weak_mode(visit));
     let notes = notes.chain(unguarded);
-    done.chain(changes).chain(notes).chain(system_kept(visit, claims)).chain(contested).chain(obstacles).collect()
+    done.chain(notes).chain(system_kept(visit, claims)).chain(contested).chain(obstacles).collect()
 }
 
 /// What is still on the machine, or may come there yet, and is in no record any more.

@@ -297,7 +297,7 @@ fn default_changed(visit: &Visit, old: &[Condition], generation: Option<i64>, no
             type_: KIND.into(),
             status: "True".into(),
             reason: Reason::DefaultIdentityChanged.as_str().into(),
-            message: events::of_default_change(visit, &change).note,
+            message: events::of_default_change(visit, &change),
             observed_generation: generation,
             last_transition_time: time(now),
         });

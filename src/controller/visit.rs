@@ -6,6 +6,7 @@ use crate::api::raw::{Readable, Unread};
 use crate::api::target::LastWrite;
 use crate::api::{IdentityTarget, RECONCILE_AT};
 use crate::arm::Owed;
+use crate::places::Place;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
@@ -46,6 +47,8 @@ pub struct Visit {
     pub record: Record,
     pub claims: Option<Complete<Claims>>,
     pub live: Option<Fresh<Live>>,
+    /// The machine as our last write left it, read already.
+    pub read_back: Option<Fresh<Live>>,
     /// What identities on it said of themselves, asked after it was read.
     pub identities: Identities,
     pub plan: Option<Plan>,
@@ -70,6 +73,8 @@ pub struct Visit {
     pub unguarded: Option<bool>,
     /// The right to be busy; given back while an operation is waited for.
     pub slot: Option<OwnedSemaphorePermit>,
+    /// The place of a visit that goes on after an operation, among those of its subscription.
+    pub place: Option<Place>,
 }
 
 impl Visit {
@@ -87,6 +92,7 @@ impl Visit {
             finalized: BTreeSet::new(),
             claims: None,
             live: None,
+            read_back: None,
             identities: Identities::default(),
             plan: None,
             notes: Vec::new(),
@@ -102,6 +108,7 @@ impl Visit {
             going: false,
             unguarded: None,
             slot: None,
+            place: None,
         }
     }
 

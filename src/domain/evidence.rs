@@ -76,6 +76,11 @@ impl Fresh<Live> {
         Self(live)
     }
 
+    /// What our own write left, as a read showed it that only its success explains.
+    pub(crate) fn ended(live: Live) -> Self {
+        Self(live)
+    }
+
     /// The answer to our own PATCH, where no operation follows it.
     #[must_use]
     pub fn answered(live: Live) -> Self {

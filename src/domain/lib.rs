@@ -18,6 +18,7 @@ pub mod contest;
 pub mod dangling;
 pub mod depart;
 mod draft;
+pub mod ended;
 pub mod evidence;
 mod explain;
 pub mod fate;

@@ -9,6 +9,12 @@ use std::time::Duration;
 /// three seconds up to ten, and within 85% of its own time or 30 s after that. An operation of a minute costs eight polls.
 const POLLS: [u64; 8] = [500, 2_500, 5_000, 7_500, 10_400, 18_000, 33_000, 61_000];
 
+/// When others wait for the same budget: what would most likely show that it goes on is left out.
+const SELDOM: [u64; 5] = [5_000, 10_400, 18_000, 33_000, 61_000];
+
+/// Until then a machine may be read in place of its operation, where its end would show there: most have ended by then.
+pub const READ_UNTIL: Duration = Duration::from_millis(18_500);
+
 /// The gap between polls in the end.
 pub const SLOWEST: Duration = Duration::from_secs(30);
 
@@ -19,9 +25,12 @@ const SHORTEST: Duration = Duration::from_millis(250);
 pub const LONGEST_ASKED: Duration = Duration::from_secs(5 * 60);
 
 /// How long to wait before the next poll of an operation that was accepted so long ago. Never less than ARM asks for.
+///
+/// `scarce`: others wait for the budget that polls draw on.
 #[must_use]
-pub fn pause(elapsed: Duration, asked: Option<Duration>) -> Duration {
-    let next = POLLS.into_iter().map(Duration::from_millis).find(|at| *at >= elapsed + SHORTEST);
+pub fn pause(elapsed: Duration, asked: Option<Duration>, scarce: bool) -> Duration {
+    let times: &[u64] = if scarce { &SELDOM } else { &POLLS };
+    let next = times.iter().copied().map(Duration::from_millis).find(|at| *at >= elapsed + SHORTEST);
     let ours = next.map_or(SLOWEST, |at| at.saturating_sub(elapsed));
     ours.max(asked.unwrap_or_default().min(LONGEST_ASKED))
 }
@@ -47,9 +56,13 @@ mod tests {
 
     /// When polls leave and when the last, which sees the end, does, if each takes so long to be answered.
     fn polls(lasts: Duration, answer: Duration, asked: Option<Duration>) -> Vec<Duration> {
+        polls_while(false, lasts, answer, asked)
+    }
+
+    fn polls_while(scarce: bool, lasts: Duration, answer: Duration, asked: Option<Duration>) -> Vec<Duration> {
         let (mut now, mut polls) = (Duration::ZERO, Vec::new());
         loop {
-            now += pause(now, asked);
+            now += pause(now, asked, scarce);
             polls.push(now);
             if now >= lasts {
                 return polls;
@@ -91,6 +104,17 @@ mod tests {
     }
 
     #[test]
+    fn while_others_wait_for_the_budget_fewer_polls_see_what_is_usual_end() {
+        let seldom = |lasts| polls_while(true, ms(lasts), ms(20), None);
+        assert_eq!(seldom(100).len(), 1);
+        assert_eq!(seldom(4_700).len(), 1, "half of the VMs' operations");
+        assert_eq!(seldom(10_000).last(), Some(&ms(10_400)));
+        for lasts in (1_000..=300_000).step_by(1_000) {
+            assert!(seldom(lasts).len() <= polls(ms(lasts), ms(20), None).len(), "{lasts} ms");
+        }
+    }
+
+    #[test]
     fn retry_after_is_obeyed_whatever_is_usual() {
         for asked in [0, 1, 10, 20, 60, 299] {
             let asked = Duration::from_secs(asked);
@@ -100,7 +124,7 @@ mod tests {
                 .scan(Duration::ZERO, |last, poll| Some(poll.saturating_sub(std::mem::replace(last, *poll))));
             assert!(gaps.min() >= Some(asked), "{asked:?}: {polls:?}");
         }
-        assert_eq!(pause(ms(0), Some(Duration::from_secs(86_400))), LONGEST_ASKED);
+        assert_eq!(pause(ms(0), Some(Duration::from_secs(86_400)), false), LONGEST_ASKED);
     }
 
     #[test]

@@ -91,7 +91,7 @@ async fn a_patch_that_arrives_seconds_later_changes_nothing() -> Result<()> {
     let stage = Stage::shared().await?;
     probed(&stage).await?;
     let vm = stage.vm("web").with_identity("legacy").create();
-    stage.arm.fault(Fault::new("PATCH", &vm.id(), Effect::ArriveLate { after_millis: Some(4000), hang_millis: 0 }));
+    stage.arm.fault(Fault::new("PATCH", &vm.id(), Effect::ArriveLate { after_millis: Some(12_000), hang_millis: 0 }));
     stage.declare(assignment("web").on(&vm).present("shop-db")).await?;
     stage.until_ready("web").await?;
     stage.edit("web", |it| it.without("shop-db").present("shop-queue")).await?;

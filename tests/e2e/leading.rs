@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 use arm_simulator::{Effect, Fault, ForeignAct, Machine, Settings};
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{Api, DeleteParams, Patch, PatchParams};
 use lanyard::domain::lease::LEASE_FOR;
@@ -89,6 +89,34 @@ fn requests(replica: &Controller, machine: &Machine) -> usize {
         resource.eq_ignore_ascii_case(&machine.id())
     };
     lines(replica, "asked ARM").iter().filter(|line| about(line)).count()
+}
+
+#[tokio::test]
+async fn clocks_that_jump_change_nothing_but_what_people_read() -> Result<()> {
+    let own = Own::new(Settings::quick()).await?;
+    let (one, two) = one_leads_and_two_stands_by(&own, both_direct(&own)?).await?;
+    let stage = own.stage()?;
+    let vm = stage.vm("web").with_identity("legacy").create();
+    let days = |days: i64| SignedDuration::from_hours(24 * days);
+    for (round, ahead) in [days(400), days(-400), SignedDuration::ZERO].into_iter().enumerate() {
+        own.set_clocks(ahead)?;
+        let renewed = last_renewed(&own).await?;
+        // What it asks a token for is judged by that clock, too.
+        stage.arm.expire_tokens();
+        let name = format!("round-{round}");
+        stage.declare(assignment(&name).on(&vm).present(&name)).await?;
+        stage.until_ready(&name).await?;
+        ensure!(vm.detach_as_stranger(stage.identity_id(&name)));
+        stage.look(&name).await?;
+        stage.until("the drift to be repaired", async || Ok(vm.identities().contains(&name))).await?;
+        stage.delete(&name).await?;
+        stage.until_gone(&name).await?;
+        ensure!(vm.identities() == ["legacy"], "{:?}", vm.identities());
+        stage.until("the lease to be renewed", async || Ok(last_renewed(&own).await? != renewed)).await?;
+        ensure!(leader(&own).await? == "one");
+    }
+    ensure!(lines(&one, LEADS_NO_MORE).is_empty() && lines(&two, LEADS).is_empty(), "another took the lease");
+    Ok(())
 }
 
 #[tokio::test]

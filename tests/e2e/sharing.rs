@@ -100,7 +100,7 @@ async fn a_conflict_about_the_system_identity_leaves_it_as_it_is() -> Result<()>
     stage.until_ready("off").await?;
     assert_eq!(vm.system_principal(), None, "Disabled is applied once nobody objects");
     let principal = principal.unwrap_or_default();
-    stage.until_event("IdentitiesChanged", &principal).await?;
+    stage.until_event("DefaultIdentityChanged", &principal).await?;
     Ok(())
 }
 

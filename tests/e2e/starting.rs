@@ -132,7 +132,7 @@ async fn whole_story(stage: &Stage<'_>) -> Result<()> {
     stage.declare(assignment("pool").on(&set).present("shop-db")).await?;
     stage.until_ready("web").await?;
     stage.until_ready("pool").await?;
-    stage.until_event("IdentitiesChanged", "attached shop-db").await?;
+    stage.until_event("DefaultIdentityChanged", "attached shop-db").await?;
     ensure!(vm.identities() == ["legacy", "shop-db"] && vm.system_principal().is_some());
 
     stage.edit("web", |it| it.without("shop-db").present("shop-queue")).await?;

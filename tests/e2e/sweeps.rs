@@ -136,6 +136,7 @@ async fn what_a_list_shows_is_visited_and_nobody_else() -> Result<()> {
 #[case::the_list_is_empty(whole_answer(&json!({"value": []})))]
 #[case::the_list_has_no_end(whole_answer(&json!({"value": [], "nextLink": "/subscriptions/again?api-version=2024-07-01"})))]
 #[case::the_list_is_of_another_form(whole_answer(&json!({"machines": []})))]
+#[case::the_list_is_a_quarter_of_an_hour_old(on_lists(Effect::OldRead { millis: 15 * 60 * 1_000 }))]
 #[tokio::test]
 async fn a_list_that_fails_hides_no_drift(#[case] fault: Fault) -> Result<()> {
     let fleet = Fleet::at_rest(SOON).await?;

@@ -9,6 +9,7 @@ use anyhow::{Context as _, Result, anyhow};
 use arm_simulator::{ArmSimulator, Settings};
 use devenv::control_plane::{ControlPlane, Options};
 use devenv::{crds, paths};
+use jiff::SignedDuration;
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Resource;
@@ -85,6 +86,7 @@ impl Own {
         let mut variables = self.variables(kubeconfig).to_vec();
         variables.push(("LANYARD_LEASE_NAMESPACE", self.namespace.clone()));
         variables.push(("POD_NAME", name.to_owned()));
+        variables.push((lanyard::fail_point::WALL, self.clock()?.display().to_string()));
         let log = format!("{}-{name}", self.log_name());
         Controller::start(&log, &variables, flags, self.control_plane()?.scratch())
     }
@@ -135,6 +137,15 @@ impl Own {
     /// Names the moments at which visits stand still; there is none while there is no file.
     pub fn fail_points(&self) -> Result<PathBuf> {
         Ok(self.log()?.with_extension("fail-points"))
+    }
+
+    /// Sets the time of day of all its controllers so far ahead, or behind.
+    pub fn set_clocks(&self, ahead: SignedDuration) -> Result<()> {
+        Ok(std::fs::write(self.clock()?, ahead.as_secs().to_string())?)
+    }
+
+    fn clock(&self) -> Result<PathBuf> {
+        Ok(self.log()?.with_extension("clock"))
     }
 
     fn log_name(&self) -> String {
