@@ -19,13 +19,8 @@ use reqwest::header::HeaderValue;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::sync::OnceCell;
 use url::Url;
-
-/// Resource groups have an api-version of their own.
-const GROUP_API_VERSION: &str = "2021-04-01";
-
-/// User-assigned identities, too.
-pub(super) const IDENTITY_API_VERSION: &str = "2023-01-31";
 
 /// An `ETag` of ARM's own form that no machine reaches.
 const NEVER_MATCHES: &str = "\"9223372036854775807\"";
@@ -82,6 +77,8 @@ pub(super) struct Inner {
     pub limiter: Arc<Limiter>,
     pub permits: Permits,
     pub observer: Box<dyn Observer>,
+    /// What the endpoint said that it supports.
+    pub compute: OnceCell<String>,
 }
 
 impl fmt::Debug for Arm {
@@ -110,6 +107,7 @@ impl Arm {
             limiter: Limiter::new(settings.share),
             permits: Permits::new(IN_FLIGHT),
             observer: Box::new(observer),
+            compute: OnceCell::new(),
             settings,
         };
         Ok(Self { inner: Arc::new(inner), urgency: Urgency::Change })
@@ -135,7 +133,7 @@ impl Arm {
     /// Whatever ARM says instead, and an answer that cannot be read or is about another machine.
     pub async fn machine(&self, target: &TargetId) -> Result<Live, ArmError> {
         let keys = Key::get(target);
-        let answer = self.send(&Call::get(target.as_str(), self.machine_url(target), keys), None).await?;
+        let answer = self.send(&Call::get(target.as_str(), self.machine_url(target).await?, keys), None).await?;
         live(target, &answer)
     }
 
@@ -202,7 +200,7 @@ impl Arm {
     /// Whatever ARM says instead of the group.
     pub async fn group_managed_by(&self, target: &TargetId) -> Result<Option<String>, ArmError> {
         let segments = ["subscriptions", target.subscription(), "resourceGroups", target.group()];
-        let url = self.url(&segments, GROUP_API_VERSION);
+        let url = self.url(&segments, self.inner.settings.versions.groups);
         let answer = self.send(&Call::get(target.as_str(), url, Key::reads(target.subscription())), None).await?;
         wire::managed_by(&answer.body).map_err(|why| ArmError::unreadable(target.as_str(), why))
     }
@@ -217,7 +215,7 @@ impl Arm {
         let Ok(known) = id.as_str().parse::<IdentityId>() else { return Ok(Asked::Hidden) };
         let segments: Vec<&str> = known.as_str().split('/').skip(1).collect();
         let subscription = segments.get(1).copied().unwrap_or_default();
-        let url = self.url(&segments, IDENTITY_API_VERSION);
+        let url = self.url(&segments, self.inner.settings.versions.identities);
         match self.send(&Call::get(id.as_str(), url, Key::reads(subscription)), None).await {
             Ok(answer) => wire::identity_resource(&known, &answer.body)
                 .map(Asked::There)
@@ -249,7 +247,7 @@ impl Arm {
     ) -> Result<Answer, ArmError> {
         let call = Call {
             method: Method::PATCH,
-            url: self.machine_url(target),
+            url: self.machine_url(target).await?,
             asked: target.as_str(),
             keys: Key::update(target),
             body: Some(body),
@@ -260,11 +258,11 @@ impl Arm {
         self.send(&call, reserved).await
     }
 
-    fn machine_url(&self, target: &TargetId) -> Url {
+    async fn machine_url(&self, target: &TargetId) -> Result<Url, ArmError> {
         let (kind, name) = (target.kind().arm_type(), target.name());
         let group = ["subscriptions", target.subscription(), "resourceGroups", target.group()];
         let machine = ["providers", "Microsoft.Compute", kind, name];
-        self.url(&[group, machine].concat(), &self.inner.settings.api_version)
+        Ok(self.url(&[group, machine].concat(), self.compute_version(target.subscription()).await?))
     }
 
     /// Each segment is encoded, so that no name can reach beyond its own.
