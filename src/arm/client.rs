@@ -18,6 +18,7 @@ use reqwest::Method;
 use reqwest::header::HeaderValue;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use tokio::sync::OnceCell;
 use url::Url;
@@ -79,6 +80,8 @@ pub(super) struct Inner {
     pub observer: Box<dyn Observer>,
     /// What the endpoint said that it supports.
     pub compute: OnceCell<String>,
+    /// Whether the last machine that showed identities listed them.
+    pub lists_ids: AtomicBool,
 }
 
 impl fmt::Debug for Arm {
@@ -108,6 +111,7 @@ impl Arm {
             permits: Permits::new(IN_FLIGHT),
             observer: Box::new(observer),
             compute: OnceCell::new(),
+            lists_ids: AtomicBool::new(false),
             settings,
         };
         Ok(Self { inner: Arc::new(inner), urgency: Urgency::Change })
@@ -134,7 +138,7 @@ impl Arm {
     pub async fn machine(&self, target: &TargetId) -> Result<Live, ArmError> {
         let keys = Key::get(target);
         let answer = self.send(&Call::get(target.as_str(), self.machine_url(target).await?, keys), None).await?;
-        live(target, &answer)
+        self.live(target, &answer)
     }
 
     /// Changes the machine that was reserved, once: a PATCH is never repeated here, whatever becomes of it.
@@ -153,7 +157,7 @@ impl Arm {
         let target = &target;
         let condition = if_match.map(|etag| condition(target, etag)).transpose()?;
         let answer = self.patch(target, body, condition, client_request_id, Some(taken)).await?;
-        let live = if answer.body.is_empty() { None } else { Some(live(target, &answer)?) };
+        let live = if answer.body.is_empty() { None } else { Some(self.live(target, &answer)?) };
         let etag = live.as_ref().and_then(|live| live.etag.clone()).or_else(|| answer.etag.clone().map(ETag));
         let operation = answer.operation.as_deref().map(|url| Operation::new(target, url, answer.retry_after));
         Ok(Accepted { live, etag, operation, correlation_id: answer.correlation_id, owed })
@@ -258,6 +262,23 @@ impl Arm {
         self.send(&call, reserved).await
     }
 
+    fn live(&self, target: &TargetId, answer: &Answer) -> Result<Live, ArmError> {
+        let mut live = wire::machine(target, &answer.body, answer.etag.as_deref())
+            .map_err(|why| ArmError::unreadable(target.as_str(), why))?;
+        live.lists_ids = self.lists_ids(&live);
+        Ok(live)
+    }
+
+    /// Whether a write would replace the whole list: a machine that shows no identity tells nothing of the form, and
+    /// what others showed last counts for it.
+    fn lists_ids(&self, live: &Live) -> bool {
+        let seen = &self.inner.lists_ids;
+        if live.lists_ids || !live.user.is_empty() {
+            seen.store(live.lists_ids, Ordering::Relaxed);
+        }
+        live.lists_ids || self.asks_for_lists() || (live.user.is_empty() && seen.load(Ordering::Relaxed))
+    }
+
     async fn machine_url(&self, target: &TargetId) -> Result<Url, ArmError> {
         let (kind, name) = (target.kind().arm_type(), target.name());
         let group = ["subscriptions", target.subscription(), "resourceGroups", target.group()];
@@ -275,11 +296,6 @@ impl Arm {
         url.query_pairs_mut().append_pair("api-version", api_version);
         url
     }
-}
-
-fn live(target: &TargetId, answer: &Answer) -> Result<Live, ArmError> {
-    wire::machine(target, &answer.body, answer.etag.as_deref())
-        .map_err(|why| ArmError::unreadable(target.as_str(), why))
 }
 
 /// An If-Match's value: as ARM wrote the `ETag`, in quotes where it left them out.

@@ -12,14 +12,18 @@ use super::wire::word;
 use async_trait::async_trait;
 use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
 use azure_core::error::ErrorKind;
+use reqwest::StatusCode;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::OnceCell;
 use url::Url;
 
-/// The newest that tools ask for, and the one that every Azure Stack Hub has had.
-const API_VERSIONS: [&str; 2] = ["2022-09-01", "2015-01-01"];
+/// The newest that tools ask for.
+const NEWER: &str = "2022-09-01";
+
+/// What every Azure Stack Hub has had.
+const OLDER: &str = "2015-01-01";
 
 /// The public cloud's answer takes 4 KiB; one about all clouds 20.
 const LONGEST: usize = 1024 * 1024;
@@ -107,18 +111,15 @@ impl Discovering {
     }
 
     async fn described(&self) -> Result<Described, DiscoveryError> {
-        let mut first = None;
-        for version in API_VERSIONS {
-            match self.ask(version).await {
-                Ok(described) => return Ok(described),
-                Err(error @ DiscoveryError::Unreachable { .. }) => return Err(error),
-                Err(error) => first = first.or(Some(error)),
-            }
+        // What it says in the newer form is not asked about again in the older one, which says less.
+        match self.ask(NEWER).await? {
+            Some(described) => Ok(described),
+            None => self.ask(OLDER).await?.ok_or_else(|| self.unusable("it knows no such page".into())),
         }
-        Err(first.unwrap_or_else(|| self.unusable("it said nothing".into())))
     }
 
-    async fn ask(&self, version: &str) -> Result<Described, DiscoveryError> {
+    /// None: it knows no such page, or not in this api-version.
+    async fn ask(&self, version: &str) -> Result<Option<Described>, DiscoveryError> {
         let mut url = self.endpoint.clone();
         url.set_path("/metadata/endpoints");
         url.query_pairs_mut().append_pair("api-version", version);
@@ -135,7 +136,10 @@ impl Discovering {
         if status.is_redirection() {
             return Err(self.unusable(format!("it answered {status}, and no redirect is followed")));
         }
-        if status != reqwest::StatusCode::OK {
+        if status == StatusCode::BAD_REQUEST || status == StatusCode::NOT_FOUND {
+            return Ok(None);
+        }
+        if status != StatusCode::OK {
             return Err(self.unusable(format!("it answered {status}")));
         }
         let mut body = Vec::new();
@@ -145,7 +149,7 @@ impl Discovering {
             }
             body.extend_from_slice(&chunk);
         }
-        described(&self.endpoint, &body).map_err(|why| self.unusable(why))
+        described(&self.endpoint, &body).map(Some).map_err(|why| self.unusable(why))
     }
 
     fn unusable(&self, why: String) -> DiscoveryError {

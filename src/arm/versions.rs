@@ -110,9 +110,9 @@ impl Arm {
         }
     }
 
-    /// Whether a write in this api-version would replace the whole list.
-    pub(super) fn lists_ids(version: &str) -> bool {
-        version < FIRST_WITH_MAP
+    /// Whether the api-version in use is one of those in which a write replaces the whole list.
+    pub(super) fn asks_for_lists(&self) -> bool {
+        self.inner.compute.get().is_some_and(|version| version.as_str() < FIRST_WITH_MAP)
     }
 
     async fn ask_for_version(&self, subscription: &str) -> Result<String, ArmError> {
@@ -125,7 +125,7 @@ impl Arm {
             ArmError::unreadable(&asked, "it lists no api-version that is not a preview: set --compute-api-version")
         })?;
         tracing::info!(api_version = %version, "the endpoint supports this api-version of Microsoft.Compute");
-        if Self::lists_ids(version) {
+        if version.as_str() < FIRST_WITH_MAP {
             tracing::warn!(
                 api_version = %version,
                 "this endpoint lists identities as before {FIRST_WITH_MAP}: it is read, and never written to"

@@ -114,6 +114,8 @@ pub enum Hold {
     RemovalsPaused,
     /// The endpoint ignores If-Match, and the write would shrink `type`.
     Unguarded,
+    /// The endpoint knows the list form only, in which a write replaces the whole list.
+    ListForm,
     /// The default identity would change, and a claim says `Block`.
     DefaultIdentity,
     /// More than one request is needed: this waits for the next.
@@ -180,6 +182,9 @@ pub fn plan(facts: Facts<'_>) -> Plan {
     let mut draft = Draft { live: facts.live, system, steps, under_repair };
     draft.set_aside(&facts.bounds.set_aside);
     draft.contested(&facts.bounds.contested);
+    if facts.live.lists_ids {
+        draft.hold_all(Hold::ListForm);
+    }
     let default_change = draft.default_change();
     let draft = draft.one_request(facts);
     Plan {

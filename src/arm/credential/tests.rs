@@ -71,3 +71,19 @@ fn kinds_are_named_as_flags_are() {
     assert_eq!("workload-identity".parse(), Ok(CredentialKind::WorkloadIdentity));
     assert_eq!(CredentialKind::AzureCli.to_string(), "azure-cli");
 }
+
+#[rstest]
+#[case::ad_fs("https://adfs.example/adfs/", "adfs")]
+#[case::entra_id("https://login.example/", "tenant")]
+fn ad_fs_has_one_tenant(#[case] authority: &str, #[case] tenant: &str) {
+    let options = CredentialOptions { authority_host: Some(authority.into()), ..options("tenant") };
+    assert_eq!(at_adfs(&options).tenant_id.as_deref(), Some(tenant));
+}
+
+#[rstest]
+#[case("https://adfs.example:444/adfs/oauth2/v2.0/token", Some("https://adfs.example:444/adfs/oauth2/token"))]
+#[case("https://login.example/tenant/oauth2/v2.0/token", None)]
+fn ad_fs_has_one_version_of_its_endpoint(#[case] asked: &str, #[case] sent: Option<&str>) {
+    let url = Url::parse(asked).expect("an URL");
+    assert_eq!(adfs_token_url(&url).as_ref().map(Url::as_str), sent);
+}

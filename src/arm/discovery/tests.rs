@@ -92,9 +92,9 @@ async fn refused(script: impl IntoIterator<Item = Reply>) -> (String, Vec<String
 
 #[tokio::test]
 async fn the_question_carries_no_token_and_is_asked_in_two_ways() {
-    let answers = [reply(404, &[], ""), reply(200, &[], r#"{"authentication":{}}"#)];
+    let answers = [reply(400, &[], ""), reply(404, &[], "")];
     let (error, asked) = refused(answers).await;
-    assert!(error.contains("it answered 404") && error.contains("set AZURE_AUTHORITY_HOST"), "{error}");
+    assert!(error.contains("it knows no such page") && error.contains("set AZURE_AUTHORITY_HOST"), "{error}");
     assert!(asked[0].starts_with("GET /metadata/endpoints?api-version=2022-09-01 "), "{asked:?}");
     assert!(asked[1].starts_with("GET /metadata/endpoints?api-version=2015-01-01 "), "{asked:?}");
     assert!(!asked.concat().to_lowercase().contains("authorization"), "{asked:?}");
@@ -103,12 +103,14 @@ async fn the_question_carries_no_token_and_is_asked_in_two_ways() {
 #[rstest]
 #[case::a_redirect(reply(302, &[("Location", "https://evil.example/")], ""), "no redirect is followed")]
 #[case::too_long(Reply::Endless, "is longer than")]
+#[case::a_closed_door(reply(401, &[], ""), "it answered 401")]
+#[case::nothing_in_it(reply(200, &[], "{}"), "no 'authentication'")]
 #[case::its_own_trouble(reply(503, &[], ""), "could not be asked")]
 #[tokio::test]
 async fn an_answer_that_leads_elsewhere_or_nowhere_is_told(#[case] answer: Reply, #[case] why: &str) {
     let (error, asked) = refused([answer.clone(), answer]).await;
     assert!(error.contains(why), "{error}");
-    assert!(asked.len() <= 2, "{asked:?}");
+    assert_eq!(asked.len(), 1, "it is final: {asked:?}");
 }
 
 #[tokio::test]

@@ -64,3 +64,28 @@ async fn an_endpoint_is_asked_once_for_what_it_supports() {
     assert!(asked[1].contains("/providers/Microsoft.Compute?api-version=2016-06-01 "), "{asked:?}");
     assert!(asked[2..].iter().all(|line| line.ends_with("/web?api-version=2020-06-01 HTTP/1.1")), "{asked:?}");
 }
+
+fn machine(identity: &str) -> crate::arm::scripted::Reply {
+    let id = crate::arm::scripted::VM;
+    reply(200, &[], &format!(r#"{{"id":"{id}","etag":"\"1\"","properties":{{"vmId":"v"}}{identity}}}"#))
+}
+
+#[tokio::test]
+async fn a_machine_without_identities_is_taken_for_what_others_showed_last() {
+    const LIST: &str = r#","identity":{"type":"UserAssigned","identityIds":["/a"]}"#;
+    const MAP: &str = r#","identity":{"type":"UserAssigned","userAssignedIdentities":{"/a":{}}}"#;
+    let server = Server::start(["", LIST, "", MAP, ""].map(machine)).await;
+    let arm = server.arm().0;
+    let mut lists = Vec::new();
+    for _ in 0..5 {
+        lists.push(arm.machine(&vm()).await.expect("readable").lists_ids);
+    }
+    assert_eq!(lists, [false, true, true, false, false]);
+}
+
+#[tokio::test]
+async fn an_endpoint_with_old_api_versions_alone_lists_even_what_it_does_not_show() {
+    let supports = reply(200, &[], &provider(&[("virtualMachines", "2017-12-01")]));
+    let server = Server::start([supports, machine("")]).await;
+    assert!(of_stack(&server).machine(&vm()).await.expect("readable").lists_ids);
+}
