@@ -165,7 +165,10 @@ fn chain(key: &KeyPair, certificates: &[Vec<u8>], now: Timestamp) -> Result<Vec<
         })
         .collect::<Result<_, _>>()?;
     let own = |one: &X509Certificate<'_>| one.public_key().subject_public_key.data.as_ref() == key.public().as_ref();
-    let found = read.iter().find(|(one, _)| own(one)).ok_or(CertificateError::Mismatch)?;
+    // Of several for one key the one that is good for longest.
+    let expires = |one: &X509Certificate<'_>| one.validity().not_after.timestamp();
+    let found = read.iter().filter(|(one, _)| own(one)).max_by_key(|(one, _)| expires(one));
+    let found = found.ok_or(CertificateError::Mismatch)?;
     let (mut last, der) = (&found.0, found.1);
     check_dates(last, now)?;
     let mut chain = vec![der.clone()];

@@ -81,7 +81,7 @@ fn a_certificate_out_of_its_time_is_named_with_its_date(#[case] now: &str, #[cas
 
 #[test]
 fn the_chain_begins_with_the_keys_own_certificate() {
-    let issued = arm_simulator::ClientCertificate::issued(0, "app").expect("a certificate");
+    let issued = arm_simulator::ClientCertificate::issued(1, "app").expect("a certificate");
     let issuer = issued.issuer.clone().expect("an issuer");
     // A stranger's and the issuer's before its own.
     let file = [CERTIFICATE, &issuer, &issued.certificate, &issued.key].concat();
