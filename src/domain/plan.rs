@@ -226,6 +226,8 @@ fn user_steps(facts: Facts<'_>) -> BTreeMap<IdentityId, Step> {
 fn present_step(id: &IdentityId, wish: Wish, facts: Facts<'_>) -> Step {
     match (wish, facts.record.origin(id)) {
         (Wish::Disputed { present, absent }, _) => Step::Disputed { present, absent },
+        // A list shows no principals: there, a blank one is no sign of death.
+        (Wish::Present(_), origin) if facts.live.lists_ids => Step::Keep(origin),
         (Wish::Present(_), origin) => dangling::step(id, origin, facts),
         (Wish::Absent(_), _) => Step::Detach(Why::DeclaredAbsent),
         (Wish::Protected, _) => Step::Protect,
