@@ -60,7 +60,7 @@ impl Certificate {
     ///
     /// What is wrong with it.
     pub fn read(file: &[u8], password: Option<&SecretString>, now: Timestamp) -> Result<Self, CertificateError> {
-        let password = password.map(|password| password.expose_secret()).filter(|password| !password.is_empty());
+        let password = password.map(SecretString::expose_secret).filter(|password| !password.is_empty());
         let found = if holds(file, b"-----BEGIN ") {
             of_pem(file, password)?
         } else if file.first() == Some(&DER_SEQUENCE) {

@@ -114,7 +114,7 @@ impl Discovering {
         // What it says in the newer form is not asked about again in the older one, which says less.
         match self.ask(NEWER).await? {
             Some(described) => Ok(described),
-            None => self.ask(OLDER).await?.ok_or_else(|| self.unusable("it knows no such page".into())),
+            None => self.ask(OLDER).await?.ok_or_else(|| self.unusable("it knows no such page")),
         }
     }
 
@@ -134,26 +134,26 @@ impl Discovering {
             return Err(DiscoveryError::Unreachable { endpoint: place(&self.endpoint), why });
         }
         if status.is_redirection() {
-            return Err(self.unusable(format!("it answered {status}, and no redirect is followed")));
+            return Err(self.unusable(&format!("it answered {status}, and no redirect is followed")));
         }
         if status == StatusCode::BAD_REQUEST || status == StatusCode::NOT_FOUND {
             return Ok(None);
         }
         if status != StatusCode::OK {
-            return Err(self.unusable(format!("it answered {status}")));
+            return Err(self.unusable(&format!("it answered {status}")));
         }
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(broken)? {
             if body.len() + chunk.len() > LONGEST {
-                return Err(self.unusable(format!("its answer is longer than {LONGEST} bytes")));
+                return Err(self.unusable(&format!("its answer is longer than {LONGEST} bytes")));
             }
             body.extend_from_slice(&chunk);
         }
-        described(&self.endpoint, &body).map(Some).map_err(|why| self.unusable(why))
+        described(&self.endpoint, &body).map(Some).map_err(|why| self.unusable(&why))
     }
 
-    fn unusable(&self, why: String) -> DiscoveryError {
-        DiscoveryError::Unusable { endpoint: place(&self.endpoint), why: presentable(&why) }
+    fn unusable(&self, why: &str) -> DiscoveryError {
+        DiscoveryError::Unusable { endpoint: place(&self.endpoint), why: presentable(why) }
     }
 }
 

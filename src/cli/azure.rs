@@ -10,8 +10,8 @@ use std::path::PathBuf;
 #[derive(Debug, Args)]
 #[command(next_help_heading = "Azure")]
 pub struct Azure {
-    /// The cloud: AzurePublic, AzureUSGovernment, AzureChina, or AzureStack with its endpoint. By default the one whose
-    /// endpoint is given, else AzurePublic. What follows from it gives way to the options below.
+    /// The cloud: `AzurePublic`, `AzureUSGovernment`, `AzureChina`, or `AzureStack` with its endpoint. By default the one whose
+    /// endpoint is given, else `AzurePublic`. What follows from it gives way to the options below.
     #[arg(long = "azure-cloud", env = "AZURE_CLOUD", value_name = "NAME")]
     cloud: Option<String>,
     /// The ARM endpoint: https, or plain http to this machine's loopback alone.
@@ -23,7 +23,7 @@ pub struct Azure {
     /// Where tokens come from. Unless given: the cloud's, or what an unknown endpoint says at /metadata/endpoints.
     #[arg(long = "azure-authority-host", env = "AZURE_AUTHORITY_HOST", value_name = "URL")]
     authority_host: Option<String>,
-    /// The api-version of Microsoft.Compute, 2018-06-01 or later. By default 2024-07-01, and for AzureStack the best that it supports.
+    /// The api-version of Microsoft.Compute, 2018-06-01 or later. By default 2024-07-01, and for `AzureStack` the best that it supports.
     #[arg(long, env = "LANYARD_COMPUTE_API_VERSION", value_name = "VERSION")]
     compute_api_version: Option<String>,
     /// The tenant of the credential; adfs where AD FS signs in.

@@ -41,7 +41,7 @@ const NEWEST: &str = "2020-09-01";
 
 impl Stack {
     /// The description, without a token asked for.
-    pub fn described(&self, call: &Call) -> Answer {
+    pub(crate) fn described(&self, call: &Call) -> Answer {
         let origin = call.origin();
         let login = self.login_endpoint.clone().unwrap_or_default();
         let newer = call.parameter("api-version").is_some_and(|version| version.as_str() >= "2019-01-01");
@@ -72,7 +72,7 @@ impl Stack {
     }
 
     /// What its compute provider supports.
-    pub fn provider(&self, subscription: &str) -> Value {
+    pub(crate) fn provider(&self, subscription: &str) -> Value {
         let types = ["virtualMachines", "virtualMachineScaleSets"];
         let types: Vec<Value> = types
             .iter()
@@ -87,7 +87,7 @@ impl Stack {
     }
 
     /// Whether it knows the api-version that was asked for.
-    pub fn knows(&self, api: &str, of_compute: bool) -> Result<(), Refusal> {
+    pub(crate) fn knows(&self, api: &str, of_compute: bool) -> Result<(), Refusal> {
         if of_compute && !self.api_versions.iter().any(|known| known == api) {
             return Err(Refusal::new(
                 400,
