@@ -18,14 +18,10 @@ use reqwest::Method;
 use reqwest::header::HeaderValue;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+use tokio::sync::OnceCell;
 use url::Url;
-
-/// Resource groups have an api-version of their own.
-const GROUP_API_VERSION: &str = "2021-04-01";
-
-/// User-assigned identities, too.
-pub(super) const IDENTITY_API_VERSION: &str = "2023-01-31";
 
 /// An `ETag` of ARM's own form that no machine reaches.
 const NEVER_MATCHES: &str = "\"9223372036854775807\"";
@@ -82,6 +78,10 @@ pub(super) struct Inner {
     pub limiter: Arc<Limiter>,
     pub permits: Permits,
     pub observer: Box<dyn Observer>,
+    /// What the endpoint said that it supports.
+    pub compute: OnceCell<String>,
+    /// Whether the last machine that showed identities listed them.
+    pub lists_ids: AtomicBool,
 }
 
 impl fmt::Debug for Arm {
@@ -110,6 +110,8 @@ impl Arm {
             limiter: Limiter::new(settings.share),
             permits: Permits::new(IN_FLIGHT),
             observer: Box::new(observer),
+            compute: OnceCell::new(),
+            lists_ids: AtomicBool::new(false),
             settings,
         };
         Ok(Self { inner: Arc::new(inner), urgency: Urgency::Change })
@@ -135,8 +137,8 @@ impl Arm {
     /// Whatever ARM says instead, and an answer that cannot be read or is about another machine.
     pub async fn machine(&self, target: &TargetId) -> Result<Live, ArmError> {
         let keys = Key::get(target);
-        let answer = self.send(&Call::get(target.as_str(), self.machine_url(target), keys), None).await?;
-        live(target, &answer)
+        let answer = self.send(&Call::get(target.as_str(), self.machine_url(target).await?, keys), None).await?;
+        self.live(target, &answer)
     }
 
     /// Changes the machine that was reserved, once: a PATCH is never repeated here, whatever becomes of it.
@@ -155,7 +157,7 @@ impl Arm {
         let target = &target;
         let condition = if_match.map(|etag| condition(target, etag)).transpose()?;
         let answer = self.patch(target, body, condition, client_request_id, Some(taken)).await?;
-        let live = if answer.body.is_empty() { None } else { Some(live(target, &answer)?) };
+        let live = if answer.body.is_empty() { None } else { Some(self.live(target, &answer)?) };
         let etag = live.as_ref().and_then(|live| live.etag.clone()).or_else(|| answer.etag.clone().map(ETag));
         let operation = answer.operation.as_deref().map(|url| Operation::new(target, url, answer.retry_after));
         Ok(Accepted { live, etag, operation, correlation_id: answer.correlation_id, owed })
@@ -202,7 +204,7 @@ impl Arm {
     /// Whatever ARM says instead of the group.
     pub async fn group_managed_by(&self, target: &TargetId) -> Result<Option<String>, ArmError> {
         let segments = ["subscriptions", target.subscription(), "resourceGroups", target.group()];
-        let url = self.url(&segments, GROUP_API_VERSION);
+        let url = self.url(&segments, self.inner.settings.versions.groups);
         let answer = self.send(&Call::get(target.as_str(), url, Key::reads(target.subscription())), None).await?;
         wire::managed_by(&answer.body).map_err(|why| ArmError::unreadable(target.as_str(), why))
     }
@@ -217,7 +219,7 @@ impl Arm {
         let Ok(known) = id.as_str().parse::<IdentityId>() else { return Ok(Asked::Hidden) };
         let segments: Vec<&str> = known.as_str().split('/').skip(1).collect();
         let subscription = segments.get(1).copied().unwrap_or_default();
-        let url = self.url(&segments, IDENTITY_API_VERSION);
+        let url = self.url(&segments, self.inner.settings.versions.identities);
         match self.send(&Call::get(id.as_str(), url, Key::reads(subscription)), None).await {
             Ok(answer) => wire::identity_resource(&known, &answer.body)
                 .map(Asked::There)
@@ -249,7 +251,7 @@ impl Arm {
     ) -> Result<Answer, ArmError> {
         let call = Call {
             method: Method::PATCH,
-            url: self.machine_url(target),
+            url: self.machine_url(target).await?,
             asked: target.as_str(),
             keys: Key::update(target),
             body: Some(body),
@@ -260,11 +262,28 @@ impl Arm {
         self.send(&call, reserved).await
     }
 
-    fn machine_url(&self, target: &TargetId) -> Url {
+    fn live(&self, target: &TargetId, answer: &Answer) -> Result<Live, ArmError> {
+        let mut live = wire::machine(target, &answer.body, answer.etag.as_deref())
+            .map_err(|why| ArmError::unreadable(target.as_str(), why))?;
+        live.lists_ids = self.lists_ids(&live);
+        Ok(live)
+    }
+
+    /// Whether a write would replace the whole list: a machine that shows no identity tells nothing of the form, and
+    /// what others showed last counts for it.
+    fn lists_ids(&self, live: &Live) -> bool {
+        let seen = &self.inner.lists_ids;
+        if live.lists_ids || !live.user.is_empty() {
+            seen.store(live.lists_ids, Ordering::Relaxed);
+        }
+        live.lists_ids || self.asks_for_lists() || (live.user.is_empty() && seen.load(Ordering::Relaxed))
+    }
+
+    async fn machine_url(&self, target: &TargetId) -> Result<Url, ArmError> {
         let (kind, name) = (target.kind().arm_type(), target.name());
         let group = ["subscriptions", target.subscription(), "resourceGroups", target.group()];
         let machine = ["providers", "Microsoft.Compute", kind, name];
-        self.url(&[group, machine].concat(), &self.inner.settings.api_version)
+        Ok(self.url(&[group, machine].concat(), self.compute_version(target.subscription()).await?))
     }
 
     /// Each segment is encoded, so that no name can reach beyond its own.
@@ -277,11 +296,6 @@ impl Arm {
         url.query_pairs_mut().append_pair("api-version", api_version);
         url
     }
-}
-
-fn live(target: &TargetId, answer: &Answer) -> Result<Live, ArmError> {
-    wire::machine(target, &answer.body, answer.etag.as_deref())
-        .map_err(|why| ArmError::unreadable(target.as_str(), why))
 }
 
 /// An If-Match's value: as ARM wrote the `ETag`, in quotes where it left them out.

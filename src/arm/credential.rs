@@ -1,4 +1,5 @@
 //! Which credential is used, and how its traffic travels.
+use super::assertion::{CertificateFile, token_endpoint};
 use super::http::{self, Limits, Proxies};
 use async_trait::async_trait;
 use azure_core::cloud::{CloudConfiguration, CustomConfiguration};
@@ -8,9 +9,9 @@ use azure_core::http::{
     AsyncRawResponse, ClientOptions, ExponentialRetryOptions, HttpClient, Request, RetryOptions, Transport,
 };
 use azure_identity::{
-    AzureCliCredential, AzureCliCredentialOptions, ClientAssertionCredentialOptions, ClientSecretCredential,
-    ClientSecretCredentialOptions, ManagedIdentityCredential, ManagedIdentityCredentialOptions, UserAssignedId,
-    WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
+    AzureCliCredential, AzureCliCredentialOptions, ClientAssertionCredential, ClientAssertionCredentialOptions,
+    ClientSecretCredential, ClientSecretCredentialOptions, ManagedIdentityCredential, ManagedIdentityCredentialOptions,
+    UserAssignedId, WorkloadIdentityCredential, WorkloadIdentityCredentialOptions,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
@@ -20,17 +21,34 @@ use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use url::Url;
 
+/// The public cloud's, as the library has it.
+const PUBLIC_AUTHORITY: &str = "https://login.microsoftonline.com";
+
+/// The tenant of AD FS, and the first part of its paths.
+pub(super) const ADFS: &str = "adfs";
+
 /// Which of the ecosystem's credentials to use.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, strum::Display, strum::EnumString, strum::VariantNames)]
 #[strum(serialize_all = "kebab-case")]
 pub enum CredentialKind {
-    /// Workload identity, client secret, managed identity: the first that is set up.
+    /// Workload identity, client secret, client certificate, managed identity: the first that is set up.
     #[default]
     Default,
     WorkloadIdentity,
     ClientSecret,
+    ClientCertificate,
     ManagedIdentity,
     AzureCli,
+}
+
+impl CredentialKind {
+    /// Whether the token comes from an authority that we address ourselves.
+    pub(super) fn asks_an_authority(self) -> bool {
+        match self {
+            Self::WorkloadIdentity | Self::ClientSecret | Self::ClientCertificate => true,
+            Self::Default | Self::ManagedIdentity | Self::AzureCli => false,
+        }
+    }
 }
 
 /// What the environment says about the credential, under the ecosystem's own names.
@@ -42,6 +60,12 @@ pub struct CredentialOptions {
     pub client_id: Option<String>,
     /// `AZURE_CLIENT_SECRET`
     pub client_secret: Option<SecretString>,
+    /// `AZURE_CLIENT_CERTIFICATE_PATH`: PEM or PKCS#12, with the private key.
+    pub client_certificate_path: Option<PathBuf>,
+    /// `AZURE_CLIENT_CERTIFICATE_PASSWORD`
+    pub client_certificate_password: Option<SecretString>,
+    /// `AZURE_CLIENT_SEND_CERTIFICATE_CHAIN`: for applications that trust by subject and issuer.
+    pub client_send_certificate_chain: bool,
     /// `AZURE_FEDERATED_TOKEN_FILE`
     pub federated_token_file: Option<PathBuf>,
     /// `AZURE_AUTHORITY_HOST`; the public cloud's unless given.
@@ -70,11 +94,8 @@ pub fn credential(
     kind: CredentialKind,
     options: &CredentialOptions,
 ) -> Result<Arc<dyn TokenCredential>, CredentialError> {
-    let kind = chosen(kind, options);
-    let missing = missing(kind, options);
-    if !missing.is_empty() {
-        return Err(CredentialError::Missing { kind, missing });
-    }
+    let kind = check(kind, options)?;
+    let options = &at_adfs(options);
     let cloud = options.authority_host.as_deref().map(cloud).transpose()?;
     let client_options = client_options(kind, cloud)?;
     let options = options.clone();
@@ -86,12 +107,28 @@ pub fn credential(
     }))
 }
 
+/// The kind that is meant, if nothing that it needs is missing.
+pub(super) fn check(kind: CredentialKind, options: &CredentialOptions) -> Result<CredentialKind, CredentialError> {
+    let kind = chosen(kind, options);
+    let missing = missing(kind, options);
+    if missing.is_empty() { Ok(kind) } else { Err(CredentialError::Missing { kind, missing }) }
+}
+
+/// AD FS has one tenant, which is called `adfs`, whatever the directory's own name is.
+fn at_adfs(options: &CredentialOptions) -> CredentialOptions {
+    let authority = options.authority_host.as_deref().and_then(|authority| Url::parse(authority).ok());
+    let adfs = authority.is_some_and(|url| url.path().trim_matches('/').eq_ignore_ascii_case(ADFS));
+    let tenant_id = if adfs { Some(ADFS.into()) } else { options.tenant_id.clone() };
+    CredentialOptions { tenant_id, ..options.clone() }
+}
+
 fn chosen(kind: CredentialKind, options: &CredentialOptions) -> CredentialKind {
     match kind {
         CredentialKind::Default if missing(CredentialKind::WorkloadIdentity, options).is_empty() => {
             CredentialKind::WorkloadIdentity
         }
         CredentialKind::Default if options.client_secret.is_some() => CredentialKind::ClientSecret,
+        CredentialKind::Default if options.client_certificate_path.is_some() => CredentialKind::ClientCertificate,
         CredentialKind::Default => CredentialKind::ManagedIdentity,
         named => named,
     }
@@ -105,6 +142,9 @@ fn missing(kind: CredentialKind, options: &CredentialOptions) -> Vec<&'static st
             &[tenant, client, ("AZURE_FEDERATED_TOKEN_FILE", options.federated_token_file.is_some())]
         }
         CredentialKind::ClientSecret => &[tenant, client, ("AZURE_CLIENT_SECRET", options.client_secret.is_some())],
+        CredentialKind::ClientCertificate => {
+            &[tenant, client, ("AZURE_CLIENT_CERTIFICATE_PATH", options.client_certificate_path.is_some())]
+        }
         CredentialKind::Default | CredentialKind::ManagedIdentity | CredentialKind::AzureCli => &[],
     };
     needed.iter().filter(|(_, set)| !set).map(|(name, _)| *name).collect()
@@ -131,6 +171,7 @@ fn client_options(
         CredentialKind::Default
         | CredentialKind::WorkloadIdentity
         | CredentialKind::ClientSecret
+        | CredentialKind::ClientCertificate
         | CredentialKind::AzureCli => Proxies::FromEnvironment,
     };
     // Entra ID answers in well under a second; twice tried, this stays within the time that a caller waits.
@@ -165,6 +206,23 @@ fn build(
                 client_id.unwrap_or_default(),
                 Secret::new(secret.unwrap_or_default()),
                 Some(ClientSecretCredentialOptions { client_options }),
+            )?
+        }
+        CredentialKind::ClientCertificate => {
+            let (tenant, client_id) = (options.tenant_id.clone().unwrap_or_default(), client_id.unwrap_or_default());
+            let authority = options.authority_host.as_deref().unwrap_or(PUBLIC_AUTHORITY);
+            let file = CertificateFile {
+                path: options.client_certificate_path.clone().unwrap_or_default(),
+                password: options.client_certificate_password.clone(),
+                send_chain: options.client_send_certificate_chain,
+                client_id: client_id.clone(),
+                token_endpoint: token_endpoint(authority, &tenant)?,
+            };
+            ClientAssertionCredential::new(
+                tenant,
+                client_id,
+                file,
+                Some(ClientAssertionCredentialOptions { client_options }),
             )?
         }
         CredentialKind::Default | CredentialKind::ManagedIdentity => {
@@ -231,7 +289,14 @@ struct PlainErrors(reqwest::Client);
 #[async_trait]
 impl HttpClient for PlainErrors {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
-        let response = HttpClient::execute_request(&self.0, request).await?;
+        let response = match adfs_token_url(request.url()) {
+            Some(url) => {
+                let mut request = request.clone();
+                *request.url_mut() = url;
+                HttpClient::execute_request(&self.0, &request).await?
+            }
+            None => HttpClient::execute_request(&self.0, request).await?,
+        };
         if response.status().is_success() {
             return Ok(response);
         }
@@ -239,6 +304,16 @@ impl HttpClient for PlainErrors {
         let body = body.collect().await.map_err(|error| azure_core::Error::new(ErrorKind::Io, error))?;
         Ok(AsyncRawResponse::from_bytes(status, headers, without_escapes(&body)))
     }
+}
+
+/// AD FS has no second version of its token endpoint; the library knows no other.
+pub(super) fn adfs_token_url(url: &Url) -> Option<Url> {
+    let path = url.path().to_ascii_lowercase();
+    (path == "/adfs/oauth2/v2.0/token").then(|| {
+        let mut url = url.clone();
+        url.set_path("/adfs/oauth2/token");
+        url
+    })
 }
 
 fn without_escapes(body: &[u8]) -> Vec<u8> {

@@ -1,5 +1,5 @@
 //! Lists of machines and of identities, page by page.
-use super::client::{Arm, IDENTITY_API_VERSION};
+use super::client::Arm;
 use super::errors::ArmError;
 use super::operation::at_home;
 use super::send::Call;
@@ -46,7 +46,10 @@ impl Arm {
     /// Whatever ARM says instead.
     pub async fn list(&self, scope: &Scope, page: Option<&NextPage>) -> Result<Page, ArmError> {
         let asked = scope.to_string();
-        let url = page.map_or_else(|| self.list_url(scope), |NextPage(url)| url.clone());
+        let url = match page {
+            Some(NextPage(url)) => url.clone(),
+            None => self.list_url(scope).await?,
+        };
         let answer = self.send(&Call::get(&asked, url, keys(scope)), None).await?;
         let (entries, next) = wire::page(&answer.body).map_err(|why| ArmError::unreadable(&asked, why))?;
         let next = next.map(|link| at_home(&self.inner.settings.endpoint, &link).map(NextPage));
@@ -55,14 +58,18 @@ impl Arm {
         Ok(Page { unreadable: count - entries.len(), entries, next })
     }
 
-    fn list_url(&self, scope: &Scope) -> Url {
+    async fn list_url(&self, scope: &Scope) -> Result<Url, ArmError> {
         let subscription = ["subscriptions", &*scope.subscription];
         let group: Vec<&str> = scope.group.iter().flat_map(|group| ["resourceGroups", &**group]).collect();
         let (provider, kind, api_version) = match scope.kind {
-            Kind::Machines(kind) => ("Microsoft.Compute", kind.arm_type(), &*self.inner.settings.api_version),
-            Kind::Identities => ("Microsoft.ManagedIdentity", "userAssignedIdentities", IDENTITY_API_VERSION),
+            Kind::Machines(kind) => {
+                ("Microsoft.Compute", kind.arm_type(), self.compute_version(&scope.subscription).await?)
+            }
+            Kind::Identities => {
+                ("Microsoft.ManagedIdentity", "userAssignedIdentities", self.inner.settings.versions.identities)
+            }
         };
-        self.url(&[&subscription, group.as_slice(), &["providers", provider, kind]].concat(), api_version)
+        Ok(self.url(&[&subscription, group.as_slice(), &["providers", provider, kind]].concat(), api_version))
     }
 }
 

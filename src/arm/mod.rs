@@ -9,10 +9,14 @@
 //! ```
 //!
 //! Nothing here decides what to write: that is the core's. Nothing here tries a PATCH twice.
+mod assertion;
+mod certificate;
 mod chain;
 mod classify;
 mod client;
+mod cloud;
 mod credential;
+mod discovery;
 mod errors;
 mod exchange;
 mod http;
@@ -27,6 +31,7 @@ mod send;
 mod settings;
 mod token;
 mod told;
+mod versions;
 mod wire;
 
 #[cfg(test)]
@@ -36,7 +41,9 @@ mod scripted;
 
 pub use chain::chain;
 pub use client::{Accepted, Arm, Asked, PATCH_LEAVES_WITHIN, Precondition};
+pub use cloud::{Cloud, CloudError, Place, SigningIn, Whereabouts};
 pub use credential::{CredentialError, CredentialKind, CredentialOptions, credential};
+pub use discovery::credential_at;
 pub use errors::{ArmError, Blame, Missing};
 pub use exchange::{Exchange, Observer};
 pub use lanyard_domain::quota::{Bucket, Share};
@@ -46,3 +53,4 @@ pub use reservation::{Owed, Reservation};
 pub use settings::{API_VERSION, Settings, SettingsError};
 pub use token::{TokenError, TokenProblem};
 pub use told::Told;
+pub use versions::{Compute, VersionError, Versions};

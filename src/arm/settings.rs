@@ -1,4 +1,5 @@
 //! Where ARM is, and how long to wait for it.
+use super::versions::Versions;
 use lanyard_domain::quota::Share;
 use std::net::IpAddr;
 use std::time::Duration;
@@ -6,9 +7,6 @@ use url::{Host, Url};
 
 /// The api-version of `Microsoft.Compute`: the first whose every answer carries an `ETag`.
 pub const API_VERSION: &str = "2024-07-01";
-
-/// The public cloud's endpoint, which is its audience too.
-const PUBLIC_CLOUD: &str = "https://management.azure.com";
 
 /// Long enough for a handshake across the world. A PATCH may have to wait for one after it was let go (5 s at most): both
 /// together stay within the age of an intent (10 s), and within what the lease leaves before another may lead.
@@ -24,7 +22,7 @@ pub struct Settings {
     pub endpoint: Url,
     /// The resource that tokens are asked for, without `/.default`.
     pub audience: String,
-    pub api_version: String,
+    pub versions: Versions,
     pub user_agent: String,
     pub connect_timeout: Duration,
     /// For the whole of a request, its answer's body included.
@@ -64,7 +62,7 @@ impl Settings {
         let settings = Self {
             endpoint: url,
             audience,
-            api_version: API_VERSION.into(),
+            versions: Versions::default(),
             user_agent: concat!("lanyard/", env!("CARGO_PKG_VERSION")).into(),
             connect_timeout: CONNECT_TIMEOUT,
             request_timeout: REQUEST_TIMEOUT,
@@ -72,15 +70,6 @@ impl Settings {
         };
         settings.validate()?;
         Ok(settings)
-    }
-
-    /// The settings for the public cloud.
-    ///
-    /// # Errors
-    ///
-    /// None in practice: the address is a constant.
-    pub fn public_cloud() -> Result<Self, SettingsError> {
-        Self::new(PUBLIC_CLOUD, None)
     }
 
     /// Whether a token may be sent to this endpoint.

@@ -298,6 +298,12 @@ fn meaning(code: &str) -> (TokenProblem, Option<&'static str>) {
         }
         "7000215" => (Rejected, Some("the client secret is wrong: check AZURE_CLIENT_SECRET (its value, not its id)")),
         "7000222" => (Rejected, Some("the client secret has expired: make a new one")),
+        "700027" => (
+            Rejected,
+            Some(
+                "the application does not know this certificate: upload it there, or check AZURE_CLIENT_CERTIFICATE_PATH",
+            ),
+        ),
         "7000112" => (Rejected, Some("the application is disabled in its tenant")),
         "70021" | "700211" | "700212" | "700213" => (
             Rejected,

@@ -22,6 +22,7 @@ pub(super) fn machine_of(target: &TargetId, document: &Map<String, Value>, heade
         Some(_) => return Err("its properties are no object".into()),
     };
     let (system, user) = identity(document.get("identity"))?;
+    let form = form(document.get("identity"));
     let unique_key = match target.kind() {
         MachineKind::VirtualMachine => "vmId",
         MachineKind::ScaleSet => "uniqueId",
@@ -35,6 +36,7 @@ pub(super) fn machine_of(target: &TargetId, document: &Map<String, Value>, heade
         orchestration: orchestration(target.kind(), word(properties.get("orchestrationMode")).as_deref()),
         location: word(document.get("location")),
         tagged_by_aks: tagged_by_aks(document.get("tags")),
+        lists_ids: form == Some(Form::List),
         may_roll_out: may_roll_out(properties),
     })
 }
@@ -106,6 +108,21 @@ fn identity(block: Option<&Value>) -> Result<Identities, Why> {
         user.entry(id).or_default();
     }
     Ok((system, user))
+}
+
+/// How user-assigned identities are shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Form {
+    Map,
+    /// Before api-version 2018-06-01.
+    List,
+}
+
+/// The form of a block that shows some. One that shows both was made by somebody who knows the map.
+pub(super) fn form(block: Option<&Value>) -> Option<Form> {
+    let block = block?.as_object()?;
+    let shown = |key: &str| block.get(key).is_some_and(|value| !value.is_null());
+    if shown("userAssignedIdentities") { Some(Form::Map) } else { shown("identityIds").then_some(Form::List) }
 }
 
 /// `type` in any case, with or without blanks. Without one, a principal of its own speaks for a system identity.

@@ -1,6 +1,6 @@
 //! `lanyard controller`.
+use super::azure::Azure;
 use crate::api::{IdentityAssignment, IdentityTarget};
-use crate::arm::{Arm, CredentialKind, CredentialOptions, Settings, Share, credential};
 use crate::clock::Clock;
 use crate::controller::{Brake, Choices, Kubernetes, Parts, Queue, Rate, gate, run};
 use crate::lease::{Elector, Place};
@@ -10,7 +10,6 @@ use clap::{Args, ValueEnum};
 use kube::api::{Api, ListParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use secrecy::SecretString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,44 +37,6 @@ pub struct Controller {
     safety: Safety,
     #[command(flatten)]
     process: Process,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Azure")]
-struct Azure {
-    /// The ARM endpoint: https, or plain http to this machine's loopback alone.
-    #[arg(
-        long = "azure-resource-manager-endpoint",
-        env = "AZURE_RESOURCE_MANAGER_ENDPOINT",
-        default_value = "https://management.azure.com",
-        value_name = "URL"
-    )]
-    resource_manager_endpoint: String,
-    /// What tokens are asked for; the endpoint itself unless given.
-    #[arg(long = "azure-resource-manager-audience", env = "AZURE_RESOURCE_MANAGER_AUDIENCE", value_name = "URL")]
-    resource_manager_audience: Option<String>,
-    /// Where tokens come from; the public cloud's login.microsoftonline.com unless given.
-    #[arg(long = "azure-authority-host", env = "AZURE_AUTHORITY_HOST", value_name = "URL")]
-    authority_host: Option<String>,
-    /// The tenant of the credential.
-    #[arg(long = "azure-tenant-id", env = "AZURE_TENANT_ID", value_name = "GUID")]
-    tenant_id: Option<String>,
-    /// The application or managed identity to act as.
-    #[arg(long = "azure-client-id", env = "AZURE_CLIENT_ID", value_name = "GUID")]
-    client_id: Option<String>,
-    /// A client secret. Give it by the environment: a command line is seen by others.
-    #[arg(long = "azure-client-secret", env = "AZURE_CLIENT_SECRET", hide_env_values = true, value_name = "SECRET")]
-    client_secret: Option<SecretString>,
-    /// The service account token of workload identity.
-    #[arg(long = "azure-federated-token-file", env = "AZURE_FEDERATED_TOKEN_FILE", value_name = "FILE")]
-    federated_token_file: Option<PathBuf>,
-    /// Which credential to use: by default the first that is set up of workload-identity, client-secret, managed-identity.
-    #[arg(long, env = "LANYARD_CREDENTIAL", default_value = "default", value_name = "NAME",
-        value_parser = clap::builder::PossibleValuesParser::new(<CredentialKind as strum::VariantNames>::VARIANTS))]
-    credential: String,
-    /// The share of each of ARM's budgets that is spent, in percent. The rest is for whatever else runs as this principal.
-    #[arg(long, env = "LANYARD_ARM_SHARE", default_value_t, value_name = "PERCENT")]
-    arm_share: Share,
 }
 
 #[derive(Debug, Args)]
@@ -168,7 +129,7 @@ impl Controller {
     async fn start(self) -> anyhow::Result<()> {
         let stop = CancellationToken::new();
         let metrics = Arc::new(Metrics::default());
-        let arm = self.azure.arm(&metrics)?;
+        let arm = self.azure.arm(CountsExchanges(metrics.clone()))?;
         let clock = Clock::start();
         let config = self.cluster.config().await?;
         let client = Client::try_from(config.clone())?;
@@ -211,22 +172,6 @@ impl Controller {
             stop.cancel();
         });
         run(Arc::new(parts), elector, listener).await
-    }
-}
-
-impl Azure {
-    fn arm(&self, metrics: &Arc<Metrics>) -> anyhow::Result<Arm> {
-        let audience = self.resource_manager_audience.as_deref();
-        let settings = Settings { share: self.arm_share, ..Settings::new(&self.resource_manager_endpoint, audience)? };
-        let options = CredentialOptions {
-            tenant_id: self.tenant_id.clone(),
-            client_id: self.client_id.clone(),
-            client_secret: self.client_secret.clone(),
-            federated_token_file: self.federated_token_file.clone(),
-            authority_host: self.authority_host.clone(),
-        };
-        let credential = credential(self.credential.parse()?, &options)?;
-        Ok(Arm::new(settings, credential, CountsExchanges(metrics.clone()))?)
     }
 }
 

@@ -1,4 +1,5 @@
 //! The command line.
+mod azure;
 pub mod controller;
 pub mod crds;
 

@@ -15,6 +15,8 @@ use std::collections::BTreeSet;
 pub enum Refusal {
     #[error("the request carries If-Match {sent:?}, but was planned from {planned:?}")]
     WrongETag { sent: Option<String>, planned: Option<String> },
+    #[error("the endpoint lists identities: a write replaces the whole list")]
+    ReplacesTheList,
     #[error("the body is not an identity change: {0}")]
     NotAnIdentityChange(String),
     #[error("it would drop {0}, which is neither ours and unclaimed, nor declared Absent, nor dead and to be repaired")]
@@ -35,6 +37,9 @@ pub fn audit(
     live: &Live,
     identities: &Identities,
 ) -> Result<(), Refusal> {
+    if live.lists_ids {
+        return Err(Refusal::ReplacesTheList);
+    }
     let planned = live.etag.as_ref().map(|etag| etag.0.clone());
     if if_match != planned.as_deref() {
         return Err(Refusal::WrongETag { sent: if_match.map(Into::into), planned });

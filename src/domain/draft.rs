@@ -70,6 +70,11 @@ impl Draft<'_> {
         }
     }
 
+    pub fn hold_all(&mut self, why: Hold) {
+        self.hold_system(why);
+        self.hold(why, |_, _| true);
+    }
+
     pub fn set_aside(&mut self, ids: &BTreeSet<IdentityId>) {
         self.hold(Hold::SetAside, |id, _| ids.contains(id));
     }

@@ -77,6 +77,7 @@ impl fmt::Display for Hold {
             Self::RemovalsPaced => "removals are paced",
             Self::RemovalsPaused => "removals are paused",
             Self::Unguarded => "the endpoint ignores If-Match",
+            Self::ListForm => "the endpoint lists identities, and a write would replace the whole list",
             Self::DefaultIdentity => "the default identity would change",
             Self::NextRequest => "next request",
         })

@@ -76,6 +76,8 @@ pub struct Live {
     pub location: Option<String>,
     /// A tag of AKS is on the machine.
     pub tagged_by_aks: bool,
+    /// The endpoint shows identities as a list, as before api-version 2018-06-01: a write would replace all of it.
+    pub lists_ids: bool,
     /// A scale set that upgrades by itself to an image that moves on: a change of its model may start a rollout.
     pub may_roll_out: bool,
 }

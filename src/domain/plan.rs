@@ -114,6 +114,8 @@ pub enum Hold {
     RemovalsPaused,
     /// The endpoint ignores If-Match, and the write would shrink `type`.
     Unguarded,
+    /// The endpoint knows the list form only, in which a write replaces the whole list.
+    ListForm,
     /// The default identity would change, and a claim says `Block`.
     DefaultIdentity,
     /// More than one request is needed: this waits for the next.
@@ -180,6 +182,9 @@ pub fn plan(facts: Facts<'_>) -> Plan {
     let mut draft = Draft { live: facts.live, system, steps, under_repair };
     draft.set_aside(&facts.bounds.set_aside);
     draft.contested(&facts.bounds.contested);
+    if facts.live.lists_ids {
+        draft.hold_all(Hold::ListForm);
+    }
     let default_change = draft.default_change();
     let draft = draft.one_request(facts);
     Plan {
@@ -221,6 +226,8 @@ fn user_steps(facts: Facts<'_>) -> BTreeMap<IdentityId, Step> {
 fn present_step(id: &IdentityId, wish: Wish, facts: Facts<'_>) -> Step {
     match (wish, facts.record.origin(id)) {
         (Wish::Disputed { present, absent }, _) => Step::Disputed { present, absent },
+        // A list shows no principals: there, a blank one is no sign of death.
+        (Wish::Present(_), origin) if facts.live.lists_ids => Step::Keep(origin),
         (Wish::Present(_), origin) => dangling::step(id, origin, facts),
         (Wish::Absent(_), _) => Step::Detach(Why::DeclaredAbsent),
         (Wish::Protected, _) => Step::Protect,

@@ -29,6 +29,7 @@ pub enum Reason {
     SystemIdentityUnsupported,
     DefaultIdentityChange,
     EndpointUnguarded,
+    EndpointTooOld,
     InvalidSpec,
     // Seen on the machine.
     IdentityDangling,
@@ -110,6 +111,7 @@ impl Reason {
             | Self::SystemIdentityUnsupported
             | Self::DefaultIdentityChange
             | Self::EndpointUnguarded
+            | Self::EndpointTooOld
             | Self::InvalidSpec
             | Self::IdentityDangling
             | Self::ScopeLocked

@@ -342,6 +342,12 @@ fn hold_reason(why: Hold) -> Option<(Reason, &'static str)> {
             "this ARM endpoint ignores If-Match: a write that takes away the last identity of a kind could drop somebody \
              else's; start the controller with --allow-unguarded to have it done all the same",
         )),
+        Hold::ListForm => Some((
+            Reason::EndpointTooOld,
+            "this ARM endpoint shows identities as a list (identityIds, before api-version 2018-06-01), and a write in that form \
+             replaces the whole list, with whatever somebody adds meanwhile: it is read, and nothing is written; make the change \
+             by hand, or have the endpoint updated",
+        )),
         Hold::DefaultIdentity => Some((
             Reason::DefaultIdentityChange,
             "callers on the machine that name no identity would get another one; set spec.defaultIdentityChange to Warn, or annotate \

@@ -3,6 +3,7 @@ use crate::kit::NOTHING_SAID;
 use crate::wild::{Case, Planned, case, config};
 use lanyard_domain::IdentityId;
 use lanyard_domain::audit::{Refusal, audit};
+use lanyard_domain::plan::Hold;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
@@ -129,6 +130,7 @@ fn name(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::WrongETag { .. } => "etag",
         Refusal::NotAnIdentityChange(_) => "change",
+        Refusal::ReplacesTheList => "list",
         Refusal::DropsUserIdentity(_) | Refusal::DropsSystemIdentity => "drop",
     }
 }
@@ -145,6 +147,25 @@ proptest! {
             let refused = found.as_ref().err().map(name);
             prop_assert_eq!(refused, expected(wrong, &case, &spoiled.body), "{:?}: {}", wrong, spoiled.body);
         }
+    }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    /// Where identities are listed nothing is written, whatever is due; and the audit takes no request at all.
+    #[test]
+    fn where_identities_are_listed_nothing_leaves(case in case()) {
+        let due = case.planned().plan.patch.is_some();
+        let body = right(&case, &case.planned()).to_string();
+        let mut listed = case;
+        listed.live.lists_ids = true;
+        let planned = listed.planned();
+        prop_assert!(planned.plan.patch.is_none(), "{}", planned.plan);
+        prop_assert!(!due || planned.plan.holds().any(|hold| hold == Hold::ListForm), "{}", planned.plan);
+        let spoiled = Spoiled { body, if_match: Some("1") };
+        let found = opinion(&listed, &planned, &spoiled);
+        prop_assert_eq!(found, Err(Refusal::ReplacesTheList));
     }
 }
 

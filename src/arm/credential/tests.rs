@@ -9,13 +9,15 @@ fn options(set: &str) -> CredentialOptions {
         client_id: text("client"),
         client_secret: text("secret").map(SecretString::from),
         federated_token_file: has("file").then(|| PathBuf::from("/nowhere")),
-        authority_host: None,
+        client_certificate_path: has("certificate").then(|| PathBuf::from("/nowhere.pem")),
+        ..CredentialOptions::default()
     }
 }
 
 #[rstest]
 #[case::all("tenant client file secret", CredentialKind::WorkloadIdentity)]
 #[case::secret("tenant client secret", CredentialKind::ClientSecret)]
+#[case::certificate("tenant client certificate", CredentialKind::ClientCertificate)]
 #[case::half_a_workload_identity("tenant file", CredentialKind::ManagedIdentity)]
 #[case::client_alone("client", CredentialKind::ManagedIdentity)]
 #[case::nothing("", CredentialKind::ManagedIdentity)]
@@ -26,6 +28,7 @@ fn the_first_that_is_set_up_is_chosen(#[case] set: &str, #[case] kind: Credentia
 #[rstest]
 #[case(CredentialKind::WorkloadIdentity, "client", "AZURE_TENANT_ID, AZURE_FEDERATED_TOKEN_FILE")]
 #[case(CredentialKind::ClientSecret, "", "AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET")]
+#[case(CredentialKind::ClientCertificate, "client", "AZURE_TENANT_ID, AZURE_CLIENT_CERTIFICATE_PATH")]
 #[case(CredentialKind::Default, "secret", "AZURE_TENANT_ID, AZURE_CLIENT_ID")]
 fn what_is_missing_is_named(#[case] kind: CredentialKind, #[case] set: &str, #[case] missing: &str) {
     let error = credential(kind, &options(set)).expect_err("half set up").to_string();
@@ -67,4 +70,20 @@ fn an_error_with_line_breaks_and_quotes_becomes_one_that_the_library_reads() {
 fn kinds_are_named_as_flags_are() {
     assert_eq!("workload-identity".parse(), Ok(CredentialKind::WorkloadIdentity));
     assert_eq!(CredentialKind::AzureCli.to_string(), "azure-cli");
+}
+
+#[rstest]
+#[case::ad_fs("https://adfs.example/adfs/", "adfs")]
+#[case::entra_id("https://login.example/", "tenant")]
+fn ad_fs_has_one_tenant(#[case] authority: &str, #[case] tenant: &str) {
+    let options = CredentialOptions { authority_host: Some(authority.into()), ..options("tenant") };
+    assert_eq!(at_adfs(&options).tenant_id.as_deref(), Some(tenant));
+}
+
+#[rstest]
+#[case("https://adfs.example:444/adfs/oauth2/v2.0/token", Some("https://adfs.example:444/adfs/oauth2/token"))]
+#[case("https://login.example/tenant/oauth2/v2.0/token", None)]
+fn ad_fs_has_one_version_of_its_endpoint(#[case] asked: &str, #[case] sent: Option<&str>) {
+    let url = Url::parse(asked).expect("an URL");
+    assert_eq!(adfs_token_url(&url).as_ref().map(Url::as_str), sent);
 }

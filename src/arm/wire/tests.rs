@@ -45,6 +45,16 @@ fn the_old_list_is_read() {
     assert!(live.has(&IdentityId::told_by_arm(A)) && live.has(&IdentityId::told_by_arm("odd")));
 }
 
+#[rstest]
+#[case::a_list(json!({"type": "UserAssigned", "identityIds": [A]}), true)]
+#[case::an_empty_list(json!({"type": "SystemAssigned", "identityIds": []}), true)]
+#[case::a_map(json!({"type": "UserAssigned", "userAssignedIdentities": {A: {}}}), false)]
+#[case::a_map_and_a_list(json!({"type": "UserAssigned", "userAssignedIdentities": {A: {}}, "identityIds": [A]}), false)]
+#[case::a_list_of_nothing(json!({"type": "SystemAssigned", "identityIds": null}), false)]
+fn the_form_in_which_a_write_replaces_the_list_is_known(#[case] block: Value, #[case] lists: bool) {
+    assert_eq!(with(&block).lists_ids, lists);
+}
+
 #[test]
 fn no_identity_is_no_identity() {
     for parts in [json!({}), json!({"identity": null})] {

@@ -1,6 +1,9 @@
 //! Entra ID's token endpoint, as far as confidential clients need it.
+mod assertion;
+
 use std::collections::HashMap;
 
+use assertion::{Jwt, Used};
 use data_encoding::BASE64URL_NOPAD;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
@@ -28,6 +31,7 @@ impl Token {
 #[derive(Debug, Default)]
 pub struct Tokens {
     issued: HashMap<String, Token>,
+    assertions: Used,
 }
 
 impl Tokens {
@@ -98,7 +102,13 @@ impl World {
     pub fn entra(&mut self, call: &Call) -> Answer {
         let parts: Vec<&str> = call.path.trim_matches('/').split('/').collect();
         match (call.method.as_str(), &parts[..]) {
-            ("POST", [tenant, "oauth2", "v2.0", "token"]) => self.token(tenant, call).unwrap_or_else(Answer::from),
+            // AD FS has one tenant, and one version of its endpoint.
+            ("POST", ["adfs", "oauth2", "token"]) if self.is_adfs() => {
+                self.token("adfs", call).unwrap_or_else(Answer::from)
+            }
+            ("POST", [tenant, "oauth2", "v2.0", "token"]) if !self.is_adfs() => {
+                self.token(tenant, call).unwrap_or_else(Answer::from)
+            }
             ("GET", [tenant, "v2.0", ".well-known", "openid-configuration"]) => {
                 let origin = call.origin();
                 Answer::json(
@@ -112,6 +122,10 @@ impl World {
             }
             _ => Answer::empty(404),
         }
+    }
+
+    fn is_adfs(&self) -> bool {
+        self.settings.stack.as_ref().is_some_and(|stack| stack.adfs)
     }
 
     fn token(&mut self, tenant: &str, call: &Call) -> Result<Answer, Aadsts> {
@@ -128,10 +142,10 @@ impl World {
         }
         let id = field("client_id").ok_or_else(|| missing("client_id"))?;
         let scope = field("scope").ok_or_else(|| missing("scope"))?;
-        let client = self.client(tenant, id)?;
+        let client = self.client(tenant, id)?.clone();
         match (field("client_secret"), field("client_assertion")) {
-            (Some(secret), _) => secret_fits(client, secret)?,
-            (None, Some(assertion)) => assertion_fits(client, assertion)?,
+            (Some(secret), _) => secret_fits(&client, secret)?,
+            (None, Some(assertion)) => self.assertion_fits(&client, assertion, call)?,
             (None, None) => return Err(missing("client_assertion' or 'client_secret")),
         }
         let Some(audience) = scope.strip_suffix("/.default") else {
@@ -140,7 +154,7 @@ impl World {
             );
             return Err(Aadsts::new(400, "invalid_scope", 1_002_012, message));
         };
-        let (client, tenant, audience) = (client.client_id.clone(), client.tenant_id.clone(), audience.to_owned());
+        let (client, tenant, audience) = (client.client_id, client.tenant_id, audience.to_owned());
         let (text, lifetime) = self.issue(client, tenant, audience);
         Ok(Answer::json(
             200,
@@ -151,6 +165,18 @@ impl World {
                 "access_token": text,
             }),
         ))
+    }
+
+    /// Of the application's own certificate, or of another issuer.
+    fn assertion_fits(&mut self, client: &Client, text: &str, call: &Call) -> Result<(), Aadsts> {
+        let malformed = || Aadsts::new(400, "invalid_request", 50_027, "JWT token is invalid or malformed.".to_owned());
+        let jwt = Jwt::parse(text).ok_or_else(malformed)?;
+        if !jwt.is_own(client) {
+            return federated_fits(client, &jwt);
+        }
+        let endpoint = format!("{}{}", call.origin(), call.path);
+        let adfs = self.is_adfs();
+        assertion::fits(client, &jwt, &endpoint, adfs, &mut self.tokens.assertions)
     }
 
     /// A token and its lifetime in seconds.
@@ -189,18 +215,9 @@ fn secret_fits(client: &Client, secret: &str) -> Result<(), Aadsts> {
     Err(Aadsts::new(401, "invalid_client", 7_000_215, message))
 }
 
-/// Reads the claims; the signature is the issuer's affair, and no issuer runs here.
-fn assertion_fits(client: &Client, assertion: &str) -> Result<(), Aadsts> {
-    let claims = assertion
-        .split('.')
-        .nth(1)
-        .and_then(|part| BASE64URL_NOPAD.decode(part.trim_end_matches('=').as_bytes()).ok())
-        .and_then(|bytes| serde_json::from_slice::<Value>(&bytes).ok());
-    let Some(claims) = claims else {
-        let message = "JWT token is invalid or malformed.".to_owned();
-        return Err(Aadsts::new(400, "invalid_request", 50_027, message));
-    };
-    let expires = claims.get("exp").and_then(Value::as_i64).unwrap_or_default();
+/// Reads the claims of another issuer's token; its signature is that issuer's affair, and none runs here.
+fn federated_fits(client: &Client, jwt: &Jwt<'_>) -> Result<(), Aadsts> {
+    let expires = jwt.claims.get("exp").and_then(Value::as_i64).unwrap_or_default();
     if expires <= Timestamp::now().as_second() {
         let message = format!(
             "Client assertion is not within its valid time range. Current time: {}, expiry time of assertion {expires}.",
@@ -208,8 +225,7 @@ fn assertion_fits(client: &Client, assertion: &str) -> Result<(), Aadsts> {
         );
         return Err(Aadsts::new(401, "invalid_client", 700_024, message));
     }
-    let claim = |name: &str| claims.get(name).and_then(Value::as_str).unwrap_or_default();
-    let (issuer, subject) = (claim("iss"), claim("sub"));
+    let (issuer, subject) = (jwt.claim("iss"), jwt.claim("sub"));
     let known = client.federated.is_empty()
         || client.federated.iter().any(|one| one.issuer == issuer && one.subject == subject);
     if known {

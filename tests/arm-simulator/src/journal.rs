@@ -137,7 +137,7 @@ fn asked_of_arm(exchange: &Exchange) -> String {
         Some(Place::Operation(_)) => "poll".to_owned(),
         Some(Place::Group(_)) => format!("{method} group"),
         Some(Place::Subscription) => format!("{method} subscription"),
-        Some(Place::Elsewhere) | None => format!("{method} elsewhere"),
+        Some(Place::ComputeProvider | Place::Elsewhere) | None => format!("{method} elsewhere"),
     }
 }
 

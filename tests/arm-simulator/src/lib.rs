@@ -41,6 +41,7 @@
 #![forbid(unsafe_code)]
 
 mod admin;
+mod certificates;
 mod entra;
 mod faults;
 mod handle;
@@ -49,11 +50,13 @@ mod imds;
 mod journal;
 mod settings;
 mod simulator;
+mod stack;
 mod state;
 mod throttle;
 mod tls;
 mod wire;
 
+pub use certificates::ClientCertificate;
 pub use faults::{Effect, Fault, When};
 pub use handle::{Identity, IdentityBuilder, Machine, MachineBuilder, RecordedPatch};
 pub use imds::IDENTITY_HEADER;
@@ -63,6 +66,7 @@ pub use settings::{
     Throttling,
 };
 pub use simulator::{ArmSimulator, Endpoints};
+pub use stack::Stack;
 pub use state::fleet::Fleet;
 pub use state::foreign::ForeignAct;
 pub use state::history::{Actor, Change, SystemChange};

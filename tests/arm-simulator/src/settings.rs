@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use crate::stack::Stack;
+
 /// The tenant of the default client, and of every subscription that names none.
 pub const TENANT: &str = "11111111-aaaa-4aaa-8aaa-111111111111";
 /// The application id of the default client.
@@ -37,6 +39,8 @@ pub struct Settings {
     pub all_null: AllNull,
     /// Whether a null key needs assign rights and existence too: unconfirmed in ARM.
     pub null_keys_are_checked: bool,
+    /// Some: an Azure Stack Hub, which describes itself and knows old api-versions only.
+    pub stack: Option<Stack>,
     /// False: an endpoint that ignores `If-Match`, whatever the api-version.
     pub honour_if_match: bool,
     /// Whether the end of a failed operation moves the `ETag`: unconfirmed in ARM.
@@ -76,6 +80,7 @@ impl Default for Settings {
             second_write: SecondWrite::default(),
             all_null: AllNull::default(),
             null_keys_are_checked: false,
+            stack: None,
             honour_if_match: true,
             failed_operation_moves_etag: false,
             failed_operation_resolves: false,
@@ -126,6 +131,10 @@ pub struct Client {
     pub secret: Option<String>,
     /// Who may present a token of another issuer. Empty: any well-formed, unexpired one.
     pub federated: Vec<Federated>,
+    /// Certificates that were uploaded, as PEM. It may sign assertions with their keys.
+    pub certificates: Vec<String>,
+    /// Authorities, as PEM, whose certificates it may sign with if it sends the chain.
+    pub issuers: Vec<String>,
 }
 
 impl Default for Client {
@@ -135,6 +144,8 @@ impl Default for Client {
             client_id: CLIENT.to_owned(),
             secret: Some(SECRET.to_owned()),
             federated: Vec::new(),
+            certificates: Vec::new(),
+            issuers: Vec::new(),
         }
     }
 }

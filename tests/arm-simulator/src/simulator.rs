@@ -76,6 +76,11 @@ impl ArmSimulator {
         let text = serde_json::to_string_pretty(&endpoints)?;
         std::fs::write(dir.join("endpoints.json"), text).context("writing endpoints.json")?;
         settings.audiences.extend([endpoints.arm.clone(), endpoints.arm_http.clone()]);
+        if let Some(stack) = &mut settings.stack {
+            let path = if stack.adfs { "/adfs" } else { "/" };
+            stack.login_endpoint.get_or_insert_with(|| format!("{}{path}", endpoints.authority));
+            settings.audiences.push(stack.audience.clone());
+        }
 
         let shared = Arc::new(Shared { world: Mutex::new(World::new(settings)), endpoints });
         let runtime = tokio::runtime::Builder::new_multi_thread()

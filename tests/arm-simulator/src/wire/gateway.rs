@@ -65,11 +65,17 @@ impl World {
         ways: &Ways,
         headers: &mut Headers,
     ) -> Result<Answer, Refusal> {
+        if let Some(stack) = self.settings.stack.as_ref().filter(|_| call.path == "/metadata/endpoints") {
+            return Ok(stack.described(call));
+        }
         let token = self.authenticated(call)?;
         let route = Route::parse(&call.path).ok_or_else(no_such_path)?;
         let api = call.parameter("api-version").filter(|version| !version.is_empty());
         let api = ApiVersion(api.ok_or_else(missing_api_version)?);
         self.known(&route, &token)?;
+        if let Some(stack) = &self.settings.stack {
+            stack.knows(&api.0, route.place.is_of_compute())?;
+        }
         let (throttling, verb) = (self.settings.throttling, Verb::of(&call.method));
         let admission = self.throttle.arm(throttling, &fold(&route.subscription), &token.client, verb);
         admitted(admission, headers)?;
@@ -88,6 +94,10 @@ impl World {
                 self.compute(Compute::Poll { subscription: &fold(subscription), operation: id }, headers)?;
                 self.poll(id, request)
             }
+            Place::ComputeProvider => match &self.settings.stack {
+                Some(stack) => Ok(Answer::json(200, &stack.provider(subscription))),
+                None => Err(no_such_path()),
+            },
             Place::Elsewhere => Err(no_such_path()),
         }
     }

@@ -148,6 +148,7 @@ pub fn page_of(call: &Call) -> Option<u64> {
         | routes::Place::Group(_)
         | routes::Place::Resource(_)
         | routes::Place::Operation(_)
+        | routes::Place::ComputeProvider
         | routes::Place::Elsewhere => None,
     }
 }

@@ -15,6 +15,8 @@ pub enum Place {
     ListOfGroup(Kind, String),
     ListOfSubscription(Kind),
     Operation(String),
+    /// What the compute provider supports.
+    ComputeProvider,
     /// A path that exists in ARM, perhaps, but not here.
     Elsewhere,
 }
@@ -36,6 +38,9 @@ fn place(subscription: &str, rest: &[&str]) -> Place {
     let found = match *rest {
         [] => Some(Place::Subscription),
         [groups, group] if is(groups, "resourceGroups") => Some(Place::Group(group.to_owned())),
+        [providers, namespace] if is(providers, "providers") && is(namespace, "Microsoft.Compute") => {
+            Some(Place::ComputeProvider)
+        }
         [providers, namespace, plural] if is(providers, "providers") => {
             Kind::of(namespace, plural).map(Place::ListOfSubscription)
         }
@@ -58,6 +63,19 @@ fn place(subscription: &str, rest: &[&str]) -> Place {
         _ => None,
     };
     found.unwrap_or(Place::Elsewhere)
+}
+
+impl Place {
+    /// Whether it is the compute provider that answers.
+    pub fn is_of_compute(&self) -> bool {
+        match self {
+            Self::Resource(ResourceId { kind, .. }) | Self::ListOfGroup(kind, _) | Self::ListOfSubscription(kind) => {
+                *kind != Kind::UserAssignedIdentity
+            }
+            Self::Operation(_) => true,
+            Self::Subscription | Self::Group(_) | Self::ComputeProvider | Self::Elsewhere => false,
+        }
+    }
 }
 
 /// `%41` as `A`; what is no valid escape stays.
