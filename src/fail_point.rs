@@ -57,12 +57,14 @@ fn is_armed(point: Point, target: &TargetId) -> bool {
 
 /// A clock that is set while the process runs.
 #[cfg(debug_assertions)]
+#[must_use]
 pub fn wall_is_ahead() -> SignedDuration {
     let told = std::env::var_os(WALL).and_then(|file| std::fs::read_to_string(file).ok());
     SignedDuration::from_secs(told.and_then(|text| text.trim().parse().ok()).unwrap_or_default())
 }
 
 #[cfg(not(debug_assertions))]
+#[must_use]
 pub const fn wall_is_ahead() -> SignedDuration {
     SignedDuration::ZERO
 }

@@ -69,7 +69,7 @@ pub fn credential_at(
             credential(kind, options)
         }
         SigningIn::Discovered { audience, authority } => {
-            check(kind, options)?;
+            let asks_an_authority = check(kind, options)?.asks_an_authority();
             let proxies = if place.settings.is_plain() { Proxies::Never } else { Proxies::FromEnvironment };
             Ok(Arc::new(Discovering {
                 http: http::client(proxies, &LIMITS).map_err(CredentialError::Client)?,
@@ -77,6 +77,7 @@ pub fn credential_at(
                 audience: audience.clone(),
                 authority: authority.clone(),
                 kind,
+                asks_an_authority,
                 options: options.clone(),
                 found: OnceCell::new(),
             }))
@@ -92,6 +93,7 @@ struct Discovering {
     audience: Option<String>,
     authority: Option<String>,
     kind: CredentialKind,
+    asks_an_authority: bool,
     options: CredentialOptions,
     found: OnceCell<(Arc<dyn TokenCredential>, String)>,
 }
@@ -101,20 +103,30 @@ impl Discovering {
         let fail =
             |error: Box<dyn std::error::Error + Send + Sync>| azure_core::Error::new(ErrorKind::Credential, error);
         let described = self.described().await.map_err(|error| fail(error.into()))?;
+        let described = match described {
+            Some(described) => described,
+            // A managed identity needs no authority, and an endpoint that says nothing is its own audience.
+            None if !self.asks_an_authority => {
+                let audience = self.endpoint.as_str().to_owned();
+                Described { authority: self.authority.clone().unwrap_or_default(), audience }
+            }
+            None => return Err(fail(self.unusable("it knows no such page").into())),
+        };
         let authority = self.authority.clone().unwrap_or(described.authority);
         let audience = self.audience.clone().unwrap_or(described.audience);
         let audience = audience.trim().trim_end_matches('/').to_owned();
         tracing::info!(endpoint = %place(&self.endpoint), authority, audience, "the endpoint says where its tokens come from");
-        let options = CredentialOptions { authority_host: Some(authority), ..self.options.clone() };
+        let authority_host = Some(authority).filter(|it| !it.is_empty());
+        let options = CredentialOptions { authority_host, ..self.options.clone() };
         let credential = credential(self.kind, &options).map_err(|error| fail(error.into()))?;
         Ok((credential, format!("{audience}/.default")))
     }
 
-    async fn described(&self) -> Result<Described, DiscoveryError> {
+    async fn described(&self) -> Result<Option<Described>, DiscoveryError> {
         // What it says in the newer form is not asked about again in the older one, which says less.
         match self.ask(NEWER).await? {
-            Some(described) => Ok(described),
-            None => self.ask(OLDER).await?.ok_or_else(|| self.unusable("it knows no such page")),
+            Some(described) => Ok(Some(described)),
+            None => self.ask(OLDER).await,
         }
     }
 

@@ -88,11 +88,11 @@ mod tests {
     }
 
     fn live(etag: u32, provisioning: Provisioning, user: &[(&str, Option<&str>)]) -> Live {
-        let principal = |it: &Option<&str>| Principal { principal_id: it.map(Into::into), client_id: None };
+        let principal = |it: Option<&str>| Principal { principal_id: it.map(Into::into), client_id: None };
         Live {
             unique_id: Some(UniqueId("m1".into())),
             etag: Some(ETag(format!("\"{etag}\""))),
-            user: user.iter().map(|(name, it)| (id(name), principal(it))).collect(),
+            user: user.iter().map(|(name, it)| (id(name), principal(*it))).collect(),
             provisioning,
             ..Live::default()
         }

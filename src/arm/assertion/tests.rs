@@ -81,8 +81,8 @@ fn the_chain_goes_along_when_it_is_asked_for() {
     let file = CertificateFile { send_chain: true, ..file(&dir, &issued.pem(), "https://login.example", "tenant") };
     let read = read(&file.assertion(noon()).expect("signed"));
     let base64 = |text: &str| BASE64.encode(pem::parse(text).expect("PEM").contents());
-    let issuer = issued.issuer.expect("an issuer");
-    assert_eq!(read.header["x5c"], json!([base64(&issued.certificate), base64(&issuer)]));
+    let signed_by = issued.issuer.expect("an issuer");
+    assert_eq!(read.header["x5c"], json!([base64(&issued.certificate), base64(&signed_by)]));
 }
 
 #[test]

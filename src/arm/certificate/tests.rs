@@ -82,12 +82,12 @@ fn a_certificate_out_of_its_time_is_named_with_its_date(#[case] now: &str, #[cas
 #[test]
 fn the_chain_begins_with_the_keys_own_certificate() {
     let issued = arm_simulator::ClientCertificate::issued(1, "app").expect("a certificate");
-    let issuer = issued.issuer.clone().expect("an issuer");
+    let signed_by = issued.issuer.clone().expect("an issuer");
     // A stranger's and the issuer's before its own.
-    let file = [CERTIFICATE, &issuer, &issued.certificate, &issued.key].concat();
+    let file = [CERTIFICATE, &signed_by, &issued.certificate, &issued.key].concat();
     let chain = Certificate::read(file.as_bytes(), None, noon()).expect("usable").chain;
     let der = |text: &str| pem::parse(text).expect("PEM").into_contents();
-    assert_eq!(chain, [der(&issued.certificate), der(&issuer)]);
+    assert_eq!(chain, [der(&issued.certificate), der(&signed_by)]);
 }
 
 #[test]

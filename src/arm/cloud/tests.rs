@@ -111,7 +111,7 @@ fn the_page_of_clouds_says_what_the_code_does() {
     let page = include_str!("../../../docs/clouds.md");
     for cloud in Cloud::iter() {
         let start = format!("| `{cloud}` |");
-        let row = page.lines().find(|line| line.starts_with(&start)).unwrap_or_else(|| panic!("no row of {cloud}"));
+        let row = page.lines().find(|line| line.starts_with(&start)).expect("a row of each cloud");
         for said in
             cloud.known().iter().flat_map(|known| [known.endpoint, known.audience, known.authority, known.compute])
         {
