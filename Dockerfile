@@ -8,7 +8,7 @@ RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/build/target,sharing=locked \
     cargo build --release --locked --package lanyard \
 # Fail points are for tests: none may be shipped.
- && ! grep -q LANYARD_FAIL_POINTS target/release/lanyard \
+ && ! grep -qE 'LANYARD_(FAIL_POINTS|WALL_CLOCK)' target/release/lanyard \
  && install -D target/release/lanyard /out/usr/local/bin/lanyard
 # What the binary needs beside itself: the C library that it was linked with, and the certificate authorities.
 RUN ldd /out/usr/local/bin/lanyard | grep -o '/[^ ]*' | xargs -I{} cp --parents --dereference {} /out \

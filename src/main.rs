@@ -2,8 +2,14 @@
 use clap::Parser;
 use lanyard::arm::chain;
 use lanyard::cli::Cli;
+use mimalloc::MiMalloc;
 use std::error::Error;
 use std::process::ExitCode;
+
+/// A fleet is millions of small strings that come and go on several threads: the C library's allocator keeps most of
+/// what it once had, and that of musl is slow.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
     match Cli::parse().run() {

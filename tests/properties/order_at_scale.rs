@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 /// Four fifths of what ARM grants a subscription: so many at once, then so many a second.
 const READS: (f64, f64) = (200.0, 20.0);
 const WRITES: (f64, f64) = (160.0, 8.0);
-/// The read before the write, a poll, and the read after it.
-const READS_A_CHANGE: f64 = 3.0;
+/// The read before the write, and one or two after it: half of the operations on VMs have ended by the first.
+const READS_A_CHANGE: f64 = 2.5;
 const SLOTS: usize = 64;
 /// What a visit is busy with before its PATCH is accepted, and after its operation.
 const BEFORE: Duration = Duration::from_millis(30);

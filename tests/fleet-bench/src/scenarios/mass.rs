@@ -82,9 +82,9 @@ struct Bound {
 
 impl Bound {
     fn of(cost: &Cost, fleet: &Fleet, operations: Duration, pace: f64, options: &Options) -> Self {
-        // The fullest subscription decides; all reads that were made are taken to have been needed.
+        // The fullest subscription decides. A change needs a read before it, and one that shows its end.
         let machines = float(fleet.machines.div_ceil(fleet.subscriptions.max(1)));
-        let reads = machines * counted(cost.calls.reads()) / float(fleet.machines);
+        let reads = 2.0 * machines;
         let buckets = WRITES.time(machines, options.share).max(READS.time(reads, options.share));
         Self { buckets, operations, api_server: Duration::from_secs_f64(cost.writes / pace.max(1.0)) }
     }
