@@ -22,7 +22,7 @@ use std::time::Duration;
 use url::Url;
 
 /// Resource groups have an api-version of their own.
-const GROUP_API_VERSION: &str = "2021-04-01";
+pub(super) const GROUP_API_VERSION: &str = "2021-04-01";
 
 /// User-assigned identities, too.
 pub(super) const IDENTITY_API_VERSION: &str = "2023-01-31";

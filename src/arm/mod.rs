@@ -8,7 +8,7 @@
 //!    └── ArmError ◀──────────── classify ──┘ everything else
 //! ```
 //!
-//! Nothing here decides what to write: that is the core's. Nothing here tries a PATCH twice.
+//! Nothing here decides what to write: that is the core's. Nothing here tries a write twice.
 mod chain;
 mod classify;
 mod client;
@@ -16,6 +16,7 @@ mod credential;
 mod errors;
 mod exchange;
 mod http;
+mod identities;
 mod limiter;
 mod line;
 mod list;
@@ -39,6 +40,7 @@ pub use client::{Accepted, Arm, Asked, PATCH_LEAVES_WITHIN, Precondition};
 pub use credential::{CredentialError, CredentialKind, CredentialOptions, credential};
 pub use errors::{ArmError, Blame, Missing};
 pub use exchange::{Exchange, Observer};
+pub use identities::Written;
 pub use lanyard_domain::quota::{Bucket, Share};
 pub use list::{Listed, NextPage, Page};
 pub use operation::{Operation, Progress};

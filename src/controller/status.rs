@@ -334,7 +334,7 @@ fn summary(visit: &Visit, claim: &Claim, seen: Option<(&Live, &Plan)>) -> Assign
 
 fn is_so(live: &Live, plan: &Plan, id: &IdentityId, ensure: Ensure) -> bool {
     match ensure {
-        Ensure::Present => live.has(id) && state(id, live, plan.step(id)) != UserState::Dangling,
+        Ensure::Present | Ensure::Kept => live.has(id) && state(id, live, plan.step(id)) != UserState::Dangling,
         Ensure::Absent => !live.has(id),
     }
 }

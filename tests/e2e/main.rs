@@ -13,6 +13,7 @@ mod faults_some;
 mod faults_unknown;
 mod harness;
 mod holding;
+mod identities;
 mod killed;
 mod laundering;
 mod leading;
