@@ -1,10 +1,11 @@
 //! The definitions of all kinds, as Kubernetes takes them.
-use crate::api::target::{self, IdentityTarget};
 use crate::api::identity_record::{self, IdentityRecord};
+use crate::api::target::{self, IdentityTarget};
 use crate::api::{GROUP, IdentityAssignment, UserAssignedIdentity, VERSION, columns};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceColumnDefinition, CustomResourceDefinition, CustomResourceDefinitionNames, CustomResourceDefinitionSpec,
-    CustomResourceDefinitionVersion, CustomResourceValidation, JSONSchemaProps, JSONSchemaPropsOrArray,
+    CustomResourceColumnDefinition, CustomResourceDefinition, CustomResourceDefinitionNames,
+    CustomResourceDefinitionSpec, CustomResourceDefinitionVersion, CustomResourceValidation, JSONSchemaProps,
+    JSONSchemaPropsOrArray,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::CustomResourceExt;

@@ -150,7 +150,9 @@ impl Serialize for IdentityRecord {
 /// Why a stored record cannot be worked with. Nothing may be done to such an identity.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IdentityRecordError {
-    #[error("the record has format {0}, this version knows formats up to {FORMAT_VERSION}: let a newer Lanyard take over")]
+    #[error(
+        "the record has format {0}, this version knows formats up to {FORMAT_VERSION}: let a newer Lanyard take over"
+    )]
     Newer(u32),
     #[error("record.formatVersion is 0, which no version writes")]
     NoFormat,
@@ -170,11 +172,7 @@ impl TryFrom<&StoredRecord> for Record {
         let owner = &stored.owner;
         Ok(Self {
             resource_id: stored.resource_id.parse().map_err(IdentityRecordError::Id)?,
-            owner: ClaimKey {
-                namespace: owner.namespace.clone(),
-                name: owner.name.clone(),
-                uid: owner.uid.clone(),
-            },
+            owner: ClaimKey { namespace: owner.namespace.clone(), name: owner.name.clone(), uid: owner.uid.clone() },
             // What is not said is not deleted.
             policy: stored.deletion_policy.unwrap_or(IdentityDeletionPolicy::Retain).into(),
             origin: stored.origin.map(Into::into),

@@ -110,7 +110,10 @@ impl From<Policy> for IdentityDeletionPolicy {
 #[serde(rename_all = "camelCase")]
 pub struct Outputs {
     /// Name of a ConfigMap of this namespace that gets clientId, principalId, tenantId and resourceId. It is made and owned by this object; one that exists and is not its own is never touched.
-    #[schemars(length(min = 1, max = 253), regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"))]
+    #[schemars(
+        length(min = 1, max = 253),
+        regex(pattern = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$")
+    )]
     pub config_map: String,
 }
 
@@ -265,7 +268,9 @@ mod tests {
     }
 
     fn id() -> String {
-        format!("/subscriptions/{SUB}/resourceGroups/ids/providers/Microsoft.ManagedIdentity/userAssignedIdentities/db1")
+        format!(
+            "/subscriptions/{SUB}/resourceGroups/ids/providers/Microsoft.ManagedIdentity/userAssignedIdentities/db1"
+        )
     }
 
     #[rstest]

@@ -224,7 +224,9 @@ impl Index {
         for (namespace, name) in names {
             let from = (namespace.clone(), name.clone(), String::new());
             let these = inner.referring.range(from..).take_while(|(ns, n, _)| ns == namespace && n == name);
-            let of = |(_, _, uid): &(String, String, Uid)| inner.assignments.by_uid.get(uid).map(|(target, _)| target.clone());
+            let of = |(_, _, uid): &(String, String, Uid)| {
+                inner.assignments.by_uid.get(uid).map(|(target, _)| target.clone())
+            };
             targets.extend(these.filter_map(of));
         }
         targets
@@ -310,7 +312,14 @@ impl Index {
             Some(_) | None if object.metadata.deletion_timestamp.is_some() => Change::Deletion(target.clone()),
             Some(_) | None => Change::Wishes(target.clone()),
         };
-        let old: Vec<_> = inner.assignments.by_uid.get(&uid).map(|(_, entry)| references(&uid, entry)).into_iter().flatten().collect();
+        let old: Vec<_> = inner
+            .assignments
+            .by_uid
+            .get(&uid)
+            .map(|(_, entry)| references(&uid, entry))
+            .into_iter()
+            .flatten()
+            .collect();
         for reference in old {
             inner.referring.remove(&reference);
         }
@@ -347,7 +356,8 @@ impl Index {
         touched.extend(gone.into_values().map(|(target, _)| target));
         self.count_users();
         for target in &touched {
-            self.identities.machine_has(target, &self.target_objects(target).iter().flat_map(|object| uses(object)).collect());
+            self.identities
+                .machine_has(target, &self.target_objects(target).iter().flat_map(|object| uses(object)).collect());
         }
         self.listed.notify_one();
         touched

@@ -198,7 +198,10 @@ fn identity_event(parts: &Parts, event: Event<DynamicObject>) {
             news.into_iter().for_each(|news| hear(parts, news));
         }
         Event::Apply(object) => {
-            understood(object).and_then(|object| identities.apply_object(object)).into_iter().for_each(|news| hear(parts, news));
+            understood(object)
+                .and_then(|object| identities.apply_object(object))
+                .into_iter()
+                .for_each(|news| hear(parts, news));
         }
         Event::Delete(object) => {
             let metadata = object.metadata.clone();

@@ -16,8 +16,8 @@ mod record;
 mod tags;
 
 pub use plan::{
-    Adopt, AnswerToPut, Case, Fate, Judged, Known, Note, Permit, Refusal, Shown, Step, Told, Wish, answered, decide, judge,
-    may_delete, permit,
+    Adopt, AnswerToPut, Case, Fate, Judged, Known, Note, Permit, Refusal, Shown, Step, Told, Wish, answered, decide,
+    judge, may_delete, permit,
 };
 pub use record::{Creating, Origin, Policy, Record};
 pub use tags::{MARK, Tags};

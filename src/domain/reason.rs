@@ -116,7 +116,7 @@ impl Reason {
             | Self::KubernetesRefused => Stall::Never,
             Self::AuthorizationFailed | Self::AssignRefused | Self::IdentityNotFound | Self::IdentityInUse => {
                 Stall::AfterGrace
-            },
+            }
             Self::Conflict
             | Self::Contested
             | Self::ManagedByAKS

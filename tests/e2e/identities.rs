@@ -89,7 +89,9 @@ impl Ids<'_> {
     async fn until_not_ready(&self, name: &str, reason: Reason) -> Result<String> {
         let told = async || {
             let ready = self.condition(name, "Ready").await?;
-            Ok(ready.filter(|(status, why, _)| status == "False" && why == reason.as_str()).map(|(.., message)| message))
+            Ok(ready
+                .filter(|(status, why, _)| status == "False" && why == reason.as_str())
+                .map(|(.., message)| message))
         };
         self.0.until_some(&format!("the identity {name} to be not ready: {}", reason.as_str()), told).await
     }
@@ -255,7 +257,10 @@ async fn outputs_are_kept_up_to_date_and_a_foreign_config_map_is_never_touched()
     let status = ids.until_ready("db").await?;
     let outputs = ids.until_outputs("db").await?;
     assert_eq!(outputs["resourceId"], db.id());
-    assert_eq!((outputs.get("clientId"), outputs.get("principalId")), (status.client_id.as_ref(), status.principal_id.as_ref()));
+    assert_eq!(
+        (outputs.get("clientId"), outputs.get("principalId")),
+        (status.client_id.as_ref(), status.principal_id.as_ref())
+    );
     assert_eq!(outputs.get("tenantId"), status.tenant_id.as_ref());
 
     let spoiled = Patch::Merge(json!({"data": {"clientId": "spoiled", "more": "1"}}));
@@ -264,7 +269,10 @@ async fn outputs_are_kept_up_to_date_and_a_foreign_config_map_is_never_touched()
     let mended = async || Ok(ids.config_maps().get("db").await?.data.as_ref() == Some(&outputs));
     stage.until("the outputs to be mended", mended).await?;
     let owners = ids.config_maps().get("db").await?.metadata.owner_references.unwrap_or_default();
-    assert_eq!(owners.iter().map(|owner| (owner.kind.as_str(), owner.name.as_str())).collect::<Vec<_>>(), [("UserAssignedIdentity", "db")]);
+    assert_eq!(
+        owners.iter().map(|owner| (owner.kind.as_str(), owner.name.as_str())).collect::<Vec<_>>(),
+        [("UserAssignedIdentity", "db")]
+    );
 
     ids.patch("db", json!({"spec": {"writeOutputsTo": {"configMap": "foreign"}}})).await?;
     let said = ids.until_not_ready("db", Reason::OutputsRefused).await?;
@@ -521,15 +529,16 @@ async fn killed_at_any_moment_the_next_process_ends_what_was_begun() -> Result<(
     let own = Own::new(Settings::quick()).await?;
     let stage = own.stage()?;
     let ids = Ids(&stage);
-    let (before, after): (Vec<&IdentityPoint>, Vec<&IdentityPoint>) = IdentityPoint::VARIANTS.iter().partition(|point| {
-        matches!(
-            point,
-            IdentityPoint::BeforeIdentityFinalizer
-                | IdentityPoint::BeforePutIntent
-                | IdentityPoint::AfterPutIntent
-                | IdentityPoint::PutAnswered
-        )
-    });
+    let (before, after): (Vec<&IdentityPoint>, Vec<&IdentityPoint>) =
+        IdentityPoint::VARIANTS.iter().partition(|point| {
+            matches!(
+                point,
+                IdentityPoint::BeforeIdentityFinalizer
+                    | IdentityPoint::BeforePutIntent
+                    | IdentityPoint::AfterPutIntent
+                    | IdentityPoint::PutAnswered
+            )
+        });
     let name = |point: &IdentityPoint| format!("id-{}", <&str>::from(point).to_lowercase());
     let all: Vec<Identity> = IdentityPoint::VARIANTS.iter().map(|point| ids.unmade(&name(point))).collect();
     let arm = |points: &[&IdentityPoint]| -> Result<()> {
@@ -540,7 +549,9 @@ async fn killed_at_any_moment_the_next_process_ends_what_was_begun() -> Result<(
         let all = async || {
             let text = std::fs::read_to_string(log)?;
             let stands = |point: &&IdentityPoint| {
-                text[from..].lines().any(|line| line.contains(STANDS_STILL) && line.contains(&format!("\"{}\"", name(point))))
+                text[from..]
+                    .lines()
+                    .any(|line| line.contains(STANDS_STILL) && line.contains(&format!("\"{}\"", name(point))))
             };
             Ok(points.iter().all(stands))
         };

@@ -65,7 +65,11 @@ pub async fn act(
 /// to be one.
 async fn leave(context: &Context, visit: &mut Visit, stays: bool) -> Result<Option<End>, IdentityError> {
     if stays && visit.record.as_ref().is_some_and(|record| record.origin.is_some()) {
-        let note = format!("{} is gone; the identity {} stays in Azure, and is nobody's here", visit.owner_name(), visit.identity.name());
+        let note = format!(
+            "{} is gone; the identity {} stays in Azure, and is nobody's here",
+            visit.owner_name(),
+            visit.identity.name()
+        );
         // Once the record is gone only an Event names it.
         report::tell(context, visit, ("IdentityRetained", note, false)).await;
     }
@@ -99,7 +103,8 @@ async fn create(context: &Context, visit: &mut Visit, case: &Case<'_>) -> Result
     let (request_id, began) = (uuid::Uuid::new_v4().to_string(), Instant::now());
     let answer = arm.put_identity(&visit.identity, &location, &tags, &request_id).await;
     fail_point::reached_by_identity(IdentityPoint::PutAnswered, &visit.identity).await;
-    let audit = report::Audit { request_id: Some(request_id), took: began.elapsed(), ..report::Audit::of("create", "") };
+    let audit =
+        report::Audit { request_id: Some(request_id), took: began.elapsed(), ..report::Audit::of("create", "") };
     report::audit(visit, &audit.ended(answer.as_ref().map(|written| written.correlation_id.clone())));
     match answer {
         Ok(Written { answer: (was, known), .. }) => {
@@ -186,7 +191,8 @@ async fn delete(context: &Context, visit: &mut Visit, case: &Case<'_>) -> Result
     let (request_id, began) = (uuid::Uuid::new_v4().to_string(), Instant::now());
     let answer = context.arm.at(visit.urgency).delete_identity(permit, &request_id).await;
     fail_point::reached_by_identity(IdentityPoint::DeleteAnswered, &visit.identity).await;
-    let audit = report::Audit { request_id: Some(request_id), took: began.elapsed(), ..report::Audit::of("delete", "") };
+    let audit =
+        report::Audit { request_id: Some(request_id), took: began.elapsed(), ..report::Audit::of("delete", "") };
     report::audit(visit, &audit.ended(answer.as_ref().map(|written| written.correlation_id.clone())));
     if let Err(error) = answer {
         if error.refused() {

@@ -26,7 +26,9 @@ pub enum IdentityError {
         #[source]
         source: IdentityRecordError,
     },
-    #[error("the IdentityRecord {name} cannot be read by this version; repair it, or delete it to forget who created the identity")]
+    #[error(
+        "the IdentityRecord {name} cannot be read by this version; repair it, or delete it to forget who created the identity"
+    )]
     Undecodable { name: String },
     #[error("the record changed meanwhile")]
     Changed,
@@ -79,9 +81,11 @@ impl IdentityError {
             Self::Stale => Class::Throttled(STALE_LOOK),
             Self::Changed | Self::TooManyRounds => Class::Replan,
             Self::NoLocation | Self::Record { .. } | Self::Undecodable { .. } | Self::Paused => Class::Refused,
-            Self::NotWritten(_) | Self::OwnerUnseen(_) | Self::OwnerIllegible | Self::LeaseNotRenewed | Self::Stopping => {
-                Class::Transient
-            }
+            Self::NotWritten(_)
+            | Self::OwnerUnseen(_)
+            | Self::OwnerIllegible
+            | Self::LeaseNotRenewed
+            | Self::Stopping => Class::Transient,
             Self::Paced => Class::Throttled(Duration::from_secs(10)),
             Self::Audit(_) => Class::Defect,
         }

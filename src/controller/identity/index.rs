@@ -164,7 +164,9 @@ impl Inner {
                 Some(_) => Referred::Ready(id),
                 None => Referred::NotReady(id, "it is not ready yet: see its own conditions".into()),
             },
-            Some(_) => Referred::NotReady(id, "another UserAssignedIdentity has this identity: see its conditions".into()),
+            Some(_) => {
+                Referred::NotReady(id, "another UserAssignedIdentity has this identity: see its conditions".into())
+            }
             None => Referred::NotReady(id, "it is not ready yet: see its own conditions".into()),
         }
     }
@@ -172,8 +174,7 @@ impl Inner {
     /// What names stand for before and after a change of one identity; those that changed.
     fn heard_by(&mut self, id: &IdentityKey, change: impl FnOnce(&mut Self)) -> BTreeSet<Name> {
         let mut names = self.names_of(id);
-        let before: BTreeMap<Name, Referred> =
-            names.iter().map(|name| (name.clone(), self.referred(name))).collect();
+        let before: BTreeMap<Name, Referred> = names.iter().map(|name| (name.clone(), self.referred(name))).collect();
         change(self);
         names.extend(self.names_of(id));
         let changed = |name: &Name| before.get(name) != Some(&self.referred(name));

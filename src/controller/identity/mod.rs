@@ -32,7 +32,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// Identities that are worked on at once: a visit is a read and some writes, and waits for no operation.
-pub const AT_ONCE: usize = 32;
+pub const AT_ONCE: usize = 64;
 
 /// A process that begins looks at what nobody waits for within this time.
 const FIRST_LOOKS: Duration = Duration::from_secs(60);

@@ -38,7 +38,9 @@ pub async fn write(context: &Context, visit: &mut Visit) -> Result<Option<String
 
 fn in_words(name: &str, error: &KubeError) -> String {
     let error = crate::arm::chain(error);
-    format!("the ConfigMap {name} cannot be written ({error}): see that the role lanyard-outputs is bound to the controller here")
+    format!(
+        "the ConfigMap {name} cannot be written ({error}): see that the role lanyard-outputs is bound to the controller here"
+    )
 }
 
 async fn put(
@@ -71,7 +73,9 @@ async fn put(
 }
 
 fn in_the_way(name: &str) -> String {
-    format!("a ConfigMap {name} is there that is not this object's; it is left alone: delete it, or write another name in spec.writeOutputsTo")
+    format!(
+        "a ConfigMap {name} is there that is not this object's; it is left alone: delete it, or write another name in spec.writeOutputsTo"
+    )
 }
 
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
@@ -88,9 +92,10 @@ fn wanted(owner: &Object, name: &str, known: &Known, visit: &Visit) -> ConfigMap
             name: Some(name.into()),
             namespace: Some(owner.wish.key.namespace.clone()),
             labels: Some([(MANAGED_BY.to_owned(), "lanyard".to_owned())].into()),
-            owner_references: owner.object.controller_owner_ref(&()).map(|reference| {
-                vec![OwnerReference { block_owner_deletion: None, ..reference }]
-            }),
+            owner_references: owner
+                .object
+                .controller_owner_ref(&())
+                .map(|reference| vec![OwnerReference { block_owner_deletion: None, ..reference }]),
             ..ObjectMeta::default()
         },
         data: Some(data.into_iter().map(|(key, value)| (key.to_owned(), value)).collect::<BTreeMap<_, _>>()),

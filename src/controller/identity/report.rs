@@ -121,11 +121,9 @@ fn notes(context: &Context, visit: &mut Visit) {
     let name = visit.identity.name().to_owned();
     for note in std::mem::take(&mut visit.notes) {
         let told = match note {
-            Note::Arrived => (
-                "IdentityCreated",
-                format!("{name} was created by a request whose answer was lost"),
-                false,
-            ),
+            Note::Arrived => {
+                ("IdentityCreated", format!("{name} was created by a request whose answer was lost"), false)
+            }
             Note::Recreated { old, new } => (
                 "IdentityRecreated",
                 format!(
@@ -146,7 +144,10 @@ fn notes(context: &Context, visit: &mut Visit) {
     if *old == known.principal_id {
         return;
     }
-    let note = format!("the principal of {name} is {} now, was {old}: role assignments of the old one are void", known.principal_id);
+    let note = format!(
+        "the principal of {name} is {} now, was {old}: role assignments of the old one are void",
+        known.principal_id
+    );
     visit.told.push(("PrincipalChanged", note, true));
     // Entries on machines are dead now: their next visits see it, and repair what is ours.
     context.identities.learn(&visit.identity, &Own::There(known.principal_id.clone()), context.now());
@@ -184,7 +185,8 @@ async fn statuses(
     let mut result = Ok(());
     for object in visit.objects.clone() {
         let owns = visit.owner.as_ref().is_some_and(|owner| owner.wish.key.uid == object.wish.key.uid);
-        let went = matches!(end, Ok(End::Gone | End::Nobody)) || !owns && (visit.owner.is_some() || visit.record.is_some());
+        let went =
+            matches!(end, Ok(End::Gone | End::Nobody)) || !owns && (visit.owner.is_some() || visit.record.is_some());
         let may_go = object.wish.leaving && (went || object.wish.released);
         if may_go && has_finalizer(&object) {
             fail_point::reached_by_identity(IdentityPoint::BeforeIdentityFinalizerGoes, &visit.identity).await;
@@ -217,10 +219,8 @@ fn was_ready(object: &Object) -> bool {
 }
 
 fn conflict(visit: &Visit) -> Verdict {
-    let message = format!(
-        "{} has this identity already, and one object may have it: delete one of the two",
-        visit.owner_name()
-    );
+    let message =
+        format!("{} has this identity already, and one object may have it: delete one of the two", visit.owner_name());
     Verdict::of(Reason::Conflict, message, Duration::ZERO)
 }
 
@@ -254,7 +254,10 @@ fn verdict(context: &Context, visit: &mut Visit, end: &End) -> Verdict {
         }
         End::Awaited => Verdict::on_the_way(
             Reason::Applying,
-            format!("deleted: a request to create the identity was never answered, and is waited for up to {} s", LAGS_FOR.as_secs()),
+            format!(
+                "deleted: a request to create the identity was never answered, and is waited for up to {} s",
+                LAGS_FOR.as_secs()
+            ),
         ),
         End::Gone | End::Nobody => Verdict::on_the_way(Reason::Applying, "deleted".into()),
     }

@@ -4,7 +4,9 @@ use super::visit::Visit;
 use crate::api::identity_record::IdentityRecord;
 use crate::api::{StoredRecord, UserAssignedIdentity, UserAssignedIdentityStatus};
 use crate::controller::context::Context;
-use crate::controller::kubernetes::{KubeError, Kubernetes, MANAGER, PATIENCE, missing_is_fine, names, params, patiently};
+use crate::controller::kubernetes::{
+    KubeError, Kubernetes, MANAGER, PATIENCE, missing_is_fine, names, params, patiently,
+};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
@@ -47,7 +49,12 @@ impl Kubernetes {
     }
 
     /// Sets an object's finalizers as they are to be, on the version of now.
-    pub async fn set_identity_finalizer(&self, object: &ObjectMeta, finalizer: &str, on: bool) -> Result<(), KubeError> {
+    pub async fn set_identity_finalizer(
+        &self,
+        object: &ObjectMeta,
+        finalizer: &str,
+        on: bool,
+    ) -> Result<(), KubeError> {
         let api = self.identities(object.namespace.as_deref().unwrap_or_default());
         let name = object.name.as_deref().unwrap_or_default();
         let mut now = object.clone();

@@ -105,11 +105,8 @@ async fn listed(context: &Context, visit: &Visit) -> Result<BTreeSet<TargetKey>,
     let arm = context.arm.at(visit.urgency);
     let mut found = BTreeSet::new();
     for kind in [MachineKind::VirtualMachine, MachineKind::ScaleSet] {
-        let scope = Scope {
-            subscription: visit.identity.subscription().into(),
-            group: None,
-            kind: Kind::Machines(kind),
-        };
+        let scope =
+            Scope { subscription: visit.identity.subscription().into(), group: None, kind: Kind::Machines(kind) };
         match whole(&arm, &scope, visit).await {
             Ok(some) => found.extend(some),
             Err(error) if is_barred(&error) => {

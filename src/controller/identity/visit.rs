@@ -13,9 +13,9 @@ use crate::arm::{ArmError, Missing};
 use crate::controller::context::Context;
 use crate::controller::queue::Urgency;
 use crate::controller::reconcile::Next;
+use lanyard_domain::TargetId;
 use lanyard_domain::evidence::said_gone;
 use lanyard_domain::identity::{Case, Fate, Known, Note, Origin, Policy, Record, Shown, Step, Told, decide, judge};
-use lanyard_domain::TargetId;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -276,8 +276,8 @@ async fn decided(context: &Context, visit: &mut Visit, shown: &Shown) -> Result<
         visit.users = users::of(context, visit).await?;
     }
     let now = context.now();
-    let may_arrive = record.creating.is_some()
-        && visit.memory.unanswered.is_none_or(|since| now.since(since) < LAGS_FOR);
+    let may_arrive =
+        record.creating.is_some() && visit.memory.unanswered.is_none_or(|since| now.since(since) < LAGS_FOR);
     if may_arrive && visit.memory.unanswered.is_none() {
         // Another process' request: it counts from when this one first knew of it.
         visit.memory.unanswered = Some(now);

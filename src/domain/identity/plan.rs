@@ -136,7 +136,11 @@ pub enum Step {
     /// It is there, and from now on its object's.
     Adopt(Record),
     /// Tags are to be these: PATCH. The record knows which of them are ours.
-    Tag { tags: Tags, before: Record, after: Record },
+    Tag {
+        tags: Tags,
+        before: Record,
+        after: Record,
+    },
     Settled(Told),
     /// It is there, and may not be taken over.
     Exists,
@@ -151,7 +155,9 @@ pub enum Step {
     /// A PUT without an answer may still arrive: waited for, or it would be left behind.
     Await,
     /// Nothing is left to do in Azure: record and object go. What stays there is named.
-    LetGo { stays: bool },
+    LetGo {
+        stays: bool,
+    },
 }
 
 /// What to do about one identity. Total and deterministic.

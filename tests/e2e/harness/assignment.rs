@@ -66,7 +66,11 @@ impl Declared {
 
     /// An identity that is an object of the namespace.
     pub fn refers(mut self, name: &str) -> Self {
-        self.0.spec.user_assigned_refs.push(UserAssignedRef { name: name.into(), ensure: Ensure::Present, repair: false });
+        self.0.spec.user_assigned_refs.push(UserAssignedRef {
+            name: name.into(),
+            ensure: Ensure::Present,
+            repair: false,
+        });
         self
     }
 

@@ -53,7 +53,9 @@ impl World {
             ));
         };
         let tags = few(tags_of(&body))?;
-        if let Some(existing) = self.identities.get(&id.key()).filter(|existing| !same_place(&existing.location, location)) {
+        if let Some(existing) =
+            self.identities.get(&id.key()).filter(|existing| !same_place(&existing.location, location))
+        {
             return Err(Refusal::new(
                 409,
                 "InvalidResourceLocation",
