@@ -328,7 +328,7 @@ fn summary(visit: &Visit, claim: &Claim, seen: Option<(&Live, &Plan)>) -> Assign
         |(id, ensure): &(&IdentityId, &Ensure)| seen.is_some_and(|(live, plan)| is_so(live, plan, id, **ensure));
     AssignmentSummary {
         machine: visit.target.name().into(),
-        user: format!("{}/{}", claim.user.iter().filter(as_declared).count(), claim.user.len()),
+        user: format!("{}/{}", claim.user.iter().filter(as_declared).count(), claim.user.len() + claim.unresolved()),
     }
 }
 

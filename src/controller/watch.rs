@@ -195,19 +195,16 @@ fn identity_event(parts: &Parts, event: Event<DynamicObject>) {
         Event::InitDone => {
             let news = identities.end_objects();
             parts.index.has_listed();
-            news.into_iter().for_each(|news| hear(parts, news));
+            hear(parts, news);
         }
         Event::Apply(object) => {
-            understood(object)
-                .and_then(|object| identities.apply_object(object))
-                .into_iter()
-                .for_each(|news| hear(parts, news));
+            hear(parts, understood(object).and_then(|object| identities.apply_object(object)));
         }
         Event::Delete(object) => {
             let metadata = object.metadata.clone();
             let last = understood(object);
             let retains = last.is_some_and(|last| last.wish.released || last.wish.policy == Policy::Retain);
-            identities.delete_object(&metadata, retains).into_iter().for_each(|news| hear(parts, news));
+            hear(parts, identities.delete_object(&metadata, retains));
         }
     }
 }
@@ -225,27 +222,29 @@ fn identity_record_event(parts: &Parts, event: Event<DynamicObject>) {
         Event::InitDone => {
             let news = identities.end_records();
             parts.index.has_listed();
-            news.into_iter().for_each(|news| hear(parts, news));
+            hear(parts, news);
         }
         Event::Apply(object) => {
             let news = parsed(object, KIND).and_then(|record| identities.apply_record(record));
-            news.into_iter().for_each(|news| hear(parts, news));
+            hear(parts, news);
         }
         Event::Delete(object) => {
             let news = parsed(object, KIND).and_then(|record: IdentityRecord| identities.delete_record(&record));
-            news.into_iter().for_each(|news| hear(parts, news));
+            hear(parts, news);
         }
     }
 }
 
 /// The identity is looked at, and so are the machines of those who refer to it by an object that says something new.
-fn hear(parts: &Parts, news: News) {
-    for target in parts.index.referring_to(&news.names) {
-        parts.queue.push(target, Urgency::Change, None);
-    }
-    if let Some(identity) = news.identity {
-        let urgency = if news.leaving { Urgency::Deletion } else { Urgency::Change };
-        parts.identity_queue.push(identity, urgency, None);
+fn hear(parts: &Parts, all: impl IntoIterator<Item = News>) {
+    for news in all {
+        for target in parts.index.referring_to(&news.names) {
+            parts.queue.push(target, Urgency::Change, None);
+        }
+        if let Some(identity) = news.identity {
+            let urgency = if news.leaving { Urgency::Deletion } else { Urgency::Change };
+            parts.identity_queue.push(identity, urgency, news.namespace.as_deref());
+        }
     }
 }
 

@@ -61,8 +61,9 @@ impl Reference {
     #[must_use]
     pub fn waits(&self) -> Option<String> {
         match (&self.referred, self.ensure) {
-            (Referred::Ready(_), _) | (_, Ensure::Kept) => None,
-            (Referred::NotReady(..) | Referred::Leaving(_), Ensure::Absent) => None,
+            (Referred::Ready(_), _)
+            | (_, Ensure::Kept)
+            | (Referred::NotReady(..) | Referred::Leaving(_), Ensure::Absent) => None,
             (Referred::NotReady(_, why), Ensure::Present) => Some(why.clone()),
             (Referred::Unseen, Ensure::Present | Ensure::Absent) => {
                 Some("there is no such UserAssignedIdentity in this namespace yet".into())
@@ -89,6 +90,13 @@ impl Claim {
         }
         self.refs = refs;
         self
+    }
+
+    /// References of which not even the identity is known, or that are no wish any more.
+    #[must_use]
+    pub fn unresolved(&self) -> usize {
+        let unresolved = |reference: &&Reference| reference.waits().is_some() && reference.wish().is_none();
+        self.refs.values().filter(unresolved).count()
     }
 
     /// References that contradict another entry of the same assignment.

@@ -2,6 +2,7 @@
 //! what people are told.
 mod absence;
 mod admission;
+mod admission_identities;
 mod api_server;
 mod chaos;
 mod contested;

@@ -31,8 +31,9 @@ pub async fn act(
             report::audit(visit, &report::Audit::of("adopt", "Succeeded"));
             Ok(None)
         }
-        Step::Tag { tags, before, after } => {
-            tag(context, visit, &tags, &before, &after).await?;
+        Step::Tag { tags, announced, ours } => {
+            let with = |names| Record { tags: names, ..case.record.clone() };
+            tag(context, visit, &tags, &with(announced), &with(ours)).await?;
             Ok(None)
         }
         Step::Announce(record) | Step::Withdraw(record) => {

@@ -26,21 +26,21 @@ const MOST_DEPARTED: usize = 4_096;
 
 /// An object that can be acted on.
 #[derive(Clone, Debug)]
-pub struct Object {
+pub struct Declared {
     pub object: UserAssignedIdentity,
     pub wish: Wish,
     /// Who wrote it, for the audit log.
     pub managers: Vec<String>,
 }
 
-impl Object {
+impl Declared {
     pub fn metadata(&self) -> &ObjectMeta {
         &self.object.metadata
     }
 }
 
 /// Reads an object, if it says something that can be acted on.
-pub fn understand(mut object: UserAssignedIdentity) -> Option<Object> {
+pub fn understand(mut object: UserAssignedIdentity) -> Option<Declared> {
     let managers: BTreeSet<String> = object
         .metadata
         .managed_fields
@@ -51,7 +51,7 @@ pub fn understand(mut object: UserAssignedIdentity) -> Option<Object> {
         .filter_map(|entry| entry.manager)
         .collect();
     match wish(&object) {
-        Ok(wish) => Some(Object { wish, object, managers: managers.into_iter().collect() }),
+        Ok(wish) => Some(Declared { wish, object, managers: managers.into_iter().collect() }),
         Err(error) => {
             let object = format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any());
             let error = crate::arm::chain(&error);
@@ -70,13 +70,13 @@ pub struct IdentityIndex {
 
 #[derive(Debug, Default)]
 struct Inner {
-    objects: HashMap<Uid, Arc<Object>>,
+    objects: HashMap<Uid, Arc<Declared>>,
     names: HashMap<Name, Uid>,
     by_id: BTreeMap<IdentityKey, BTreeSet<Uid>>,
     records: BTreeMap<IdentityKey, Arc<IdentityRecord>>,
     /// The records of objects by name.
     owners: HashMap<Name, IdentityKey>,
-    incoming_objects: Option<Vec<Object>>,
+    incoming_objects: Option<Vec<Declared>>,
     incoming_records: Option<Vec<IdentityRecord>>,
     objects_listed: bool,
     records_listed: bool,
@@ -98,11 +98,13 @@ struct Inner {
 pub struct News {
     pub identity: Option<IdentityKey>,
     pub leaving: bool,
+    /// Of the object: namespaces take turns.
+    pub namespace: Option<String>,
     pub names: BTreeSet<Name>,
 }
 
 impl Inner {
-    fn put(&mut self, object: Object) -> IdentityKey {
+    fn put(&mut self, object: Declared) -> IdentityKey {
         let uid = object.object.uid().unwrap_or_default();
         self.take(&uid);
         let id = self.by_id.get_key_value(&object.wish.id).map(|(id, _)| id.clone());
@@ -114,7 +116,7 @@ impl Inner {
         id
     }
 
-    fn take(&mut self, uid: &str) -> Option<Arc<Object>> {
+    fn take(&mut self, uid: &str) -> Option<Arc<Declared>> {
         let object = self.objects.remove(uid)?;
         if self.names.get(&name_of(&object)).is_some_and(|known| known == uid) {
             self.names.remove(&name_of(&object));
@@ -221,11 +223,11 @@ impl IdentityIndex {
     }
 
     /// All objects that name an identity, in the order in which they came.
-    pub fn objects(&self, id: &IdentityKey) -> Vec<Arc<Object>> {
+    pub fn objects(&self, id: &IdentityKey) -> Vec<Arc<Declared>> {
         let inner = self.inner();
         let uids = inner.by_id.get(id).into_iter().flatten();
-        let mut objects: Vec<Arc<Object>> = uids.filter_map(|uid| inner.objects.get(uid)).cloned().collect();
-        objects.sort_by(|a, b| first_come(a).cmp(&first_come(b)));
+        let mut objects: Vec<Arc<Declared>> = uids.filter_map(|uid| inner.objects.get(uid)).cloned().collect();
+        objects.sort_by_key(|object| first_come(object));
         objects
     }
 
@@ -255,7 +257,7 @@ impl IdentityIndex {
         self.inner().incoming_objects = Some(Vec::new());
     }
 
-    pub fn list_object(&self, object: Object) {
+    pub fn list_object(&self, object: Declared) {
         self.inner().incoming_objects.get_or_insert_default().push(object);
     }
 
@@ -271,7 +273,7 @@ impl IdentityIndex {
         if first { Vec::new() } else { news }
     }
 
-    pub fn apply_object(&self, object: Object) -> Option<News> {
+    pub fn apply_object(&self, object: Declared) -> Option<News> {
         applied(&mut self.inner(), object)
     }
 
@@ -418,7 +420,7 @@ fn forget(of: &mut HashMap<IdentityKey, BTreeSet<TargetKey>>, id: &IdentityKey, 
     }
 }
 
-fn applied(inner: &mut Inner, object: Object) -> Option<News> {
+fn applied(inner: &mut Inner, object: Declared) -> Option<News> {
     let uid = object.object.uid()?;
     let known = inner.objects.get(&uid);
     if known.is_some_and(|known| version(known.metadata()) > version(object.metadata())) {
@@ -426,9 +428,10 @@ fn applied(inner: &mut Inner, object: Object) -> Option<News> {
     }
     let same = known.is_some_and(|known| mark(known) == mark(&object));
     let (id, leaving) = (Arc::new(object.wish.id.clone()), object.wish.leaving);
+    let namespace = Some(object.wish.key.namespace.clone());
     let mut key = id.clone();
     let names = inner.heard_by(&id, |inner| key = inner.put(object));
-    (!same || !names.is_empty()).then_some(News { identity: (!same).then_some(key), leaving, names })
+    (!same || !names.is_empty()).then_some(News { identity: (!same).then_some(key), leaving, namespace, names })
 }
 
 fn removed(inner: &mut Inner, uid: &str) -> Option<News> {
@@ -441,7 +444,7 @@ fn removed(inner: &mut Inner, uid: &str) -> Option<News> {
         inner.departed.insert(uid.to_owned(), true);
     }
     let names = inner.heard_by(&id, |inner| drop(inner.take(uid)));
-    Some(News { identity: Some(id), leaving: true, names })
+    Some(News { identity: Some(id), leaving: true, namespace: Some(object.wish.key.namespace.clone()), names })
 }
 
 fn record_applied(inner: &mut Inner, record: IdentityRecord) -> Option<News> {
@@ -452,20 +455,20 @@ fn record_applied(inner: &mut Inner, record: IdentityRecord) -> Option<News> {
     }
     let same = known.is_some_and(|known| known.record == record.record);
     let names = inner.heard_by(&id, |inner| inner.put_record(id.clone(), record));
-    (!same).then_some(News { identity: Some(id), leaving: false, names })
+    (!same).then_some(News { identity: Some(id), leaving: false, namespace: None, names })
 }
 
 fn record_removed(inner: &mut Inner, id: &IdentityKey) -> Option<News> {
     inner.records.get(id)?;
     let names = inner.heard_by(id, |inner| drop(inner.take_record(id)));
-    Some(News { identity: Some(id.clone()), leaving: false, names })
+    Some(News { identity: Some(id.clone()), leaving: false, namespace: None, names })
 }
 
 fn about(record: &IdentityRecord) -> Option<IdentityKey> {
     record.record.resource_id.parse().ok().map(Arc::new)
 }
 
-fn name_of(object: &Object) -> Name {
+fn name_of(object: &Declared) -> Name {
     (object.wish.key.namespace.clone(), object.wish.key.name.clone())
 }
 
@@ -473,13 +476,13 @@ fn owner_of(record: &IdentityRecord) -> Name {
     (record.record.owner.namespace.clone(), record.record.owner.name.clone())
 }
 
-fn first_come(object: &Object) -> (Option<jiff::Timestamp>, String, String) {
+fn first_come(object: &Declared) -> (Option<jiff::Timestamp>, String, String) {
     let created = object.metadata().creation_timestamp.as_ref().map(|time| time.0);
     (created, object.wish.key.namespace.clone(), object.wish.key.name.clone())
 }
 
 /// What decides a visit: generation, deletion and our own annotations, which bump no generation.
-fn mark(object: &Object) -> (Option<i64>, bool, Vec<(&String, &String)>) {
+fn mark(object: &Declared) -> (Option<i64>, bool, Vec<(&String, &String)>) {
     let meta = object.metadata();
     let ours = meta.annotations.iter().flatten().filter(|(key, _)| key.starts_with("lanyard.dev/")).collect();
     (meta.generation, meta.deletion_timestamp.is_some(), ours)

@@ -1,6 +1,6 @@
 //! A `ConfigMap` with the identity's ids, for workloads. Owned by the object, and never one that somebody else made.
 use super::error::IdentityError;
-use super::index::Object;
+use super::index::Declared;
 use super::store;
 use super::visit::Visit;
 use crate::controller::context::Context;
@@ -46,7 +46,7 @@ fn in_words(name: &str, error: &KubeError) -> String {
 async fn put(
     context: &Context,
     visit: &Visit,
-    owner: &Object,
+    owner: &Declared,
     name: &str,
     known: &Known,
 ) -> Result<Option<String>, KubeError> {
@@ -80,7 +80,7 @@ fn in_the_way(name: &str) -> String {
 
 const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
 
-fn wanted(owner: &Object, name: &str, known: &Known, visit: &Visit) -> ConfigMap {
+fn wanted(owner: &Declared, name: &str, known: &Known, visit: &Visit) -> ConfigMap {
     let data = [
         ("clientId", known.client_id.clone()),
         ("principalId", known.principal_id.clone()),
@@ -104,14 +104,14 @@ fn wanted(owner: &Object, name: &str, known: &Known, visit: &Visit) -> ConfigMap
 }
 
 /// It says so itself, by the uid of this very object.
-fn is_owned(map: &ConfigMap, owner: &Object) -> bool {
+fn is_owned(map: &ConfigMap, owner: &Declared) -> bool {
     let uid = owner.object.uid();
     map.owner_references().iter().any(|reference| {
         reference.controller == Some(true) && Some(&reference.uid) == uid.as_ref() && !reference.uid.is_empty()
     })
 }
 
-async fn take_away(context: &Context, owner: &Object, name: &str) -> Result<(), KubeError> {
+async fn take_away(context: &Context, owner: &Declared, name: &str) -> Result<(), KubeError> {
     let namespace = &owner.wish.key.namespace;
     match context.kubernetes.config_map(namespace, name).await? {
         Some(map) if is_owned(&map, owner) => context.kubernetes.delete_config_map(namespace, &map).await,

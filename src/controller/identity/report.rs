@@ -1,6 +1,6 @@
 //! The end of every visit, whatever happened: statuses, finalizers, Events, and when to come back.
 use super::error::IdentityError;
-use super::index::Object;
+use super::index::Declared;
 use super::visit::{DRIFT, End, LAGS_FOR, Visit, shown_users};
 use crate::api::UserAssignedIdentityStatus;
 use crate::arm::chain;
@@ -172,7 +172,7 @@ pub async fn finalizer(context: &Context, visit: &Visit) {
     }
 }
 
-fn has_finalizer(object: &Object) -> bool {
+fn has_finalizer(object: &Declared) -> bool {
     object.metadata().finalizers.iter().flatten().any(|finalizer| finalizer == FINALIZER)
 }
 
@@ -197,10 +197,9 @@ async fn statuses(
         }
         let verdict = match (owns, trouble, end) {
             (false, _, _) if visit.record.is_some() => conflict(visit),
-            (false, None, _) => continue,
             (_, Some(trouble), _) => troubled(trouble, was_ready(&object)),
             (true, None, Ok(end)) => verdict(context, visit, end),
-            (true, None, Err(_)) => continue,
+            (false, None, _) | (true, None, Err(_)) => continue,
         };
         let status = status(context, visit, &object, owns, &verdict, end);
         if object.object.status.as_ref() != Some(&status) {
@@ -211,7 +210,7 @@ async fn statuses(
 }
 
 /// `Ready=True` was said of this very generation.
-fn was_ready(object: &Object) -> bool {
+fn was_ready(object: &Declared) -> bool {
     let status = object.object.status.as_ref();
     let observed = status.and_then(|status| status.observed_generation) == object.metadata().generation;
     let ready = |condition: &Condition| condition.type_ == "Ready" && condition.status == "True";
@@ -274,7 +273,7 @@ fn machines(visit: &Visit) -> String {
 fn status(
     context: &Context,
     visit: &Visit,
-    object: &Object,
+    object: &Declared,
     owns: bool,
     verdict: &Verdict,
     end: &Result<End, IdentityError>,

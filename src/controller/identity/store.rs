@@ -131,7 +131,7 @@ pub async fn write(context: &Context, visit: &mut Visit, record: &Record) -> Res
     };
     match context.kubernetes.write_record(&object).await {
         Ok(written) => {
-            hear(context, context.index.identities.apply_record(written.clone()));
+            hear(context, context.index.identities.apply_record(written.clone()).as_ref());
             visit.stored = Some(written);
             visit.record = Some(record.clone());
             Ok(())
@@ -145,10 +145,10 @@ pub async fn write(context: &Context, visit: &mut Visit, record: &Record) -> Res
 async fn refresh(context: &Context, visit: &Visit) -> IdentityError {
     let name = identity_name(&visit.identity);
     match patiently(context.kubernetes.records().get_opt(&name)).await {
-        Ok(Some(object)) => hear(context, context.index.identities.apply_record(object)),
+        Ok(Some(object)) => hear(context, context.index.identities.apply_record(object).as_ref()),
         Ok(None) => {
             if let Some(stored) = &visit.stored {
-                hear(context, context.index.identities.delete_record(stored));
+                hear(context, context.index.identities.delete_record(stored).as_ref());
             }
         }
         Err(KubeError::Unreadable(_)) => return IdentityError::Undecodable { name },
@@ -166,7 +166,7 @@ pub async fn remove(context: &Context, visit: &mut Visit) -> Result<(), Identity
     let deleted = context.kubernetes.write(context.kubernetes.records().delete(&stored.name_any(), &params)).await;
     match missing_is_fine(deleted) {
         Ok(()) => {
-            hear(context, context.index.identities.delete_record(&stored));
+            hear(context, context.index.identities.delete_record(&stored).as_ref());
             Ok(())
         }
         Err(KubeError::Conflict) => {
@@ -178,7 +178,7 @@ pub async fn remove(context: &Context, visit: &mut Visit) -> Result<(), Identity
 }
 
 /// Machines of those who refer to an object that says something new are visited at once.
-fn hear(context: &Context, news: Option<super::index::News>) {
+fn hear(context: &Context, news: Option<&super::index::News>) {
     for target in news.iter().flat_map(|news| context.index.referring_to(&news.names)) {
         context.queue.push(target, crate::controller::queue::Urgency::Change, None);
     }

@@ -4,7 +4,7 @@
 //! happened.
 use super::act::act;
 use super::error::IdentityError;
-use super::index::{IdentityKey, Object};
+use super::index::{Declared, IdentityKey};
 use super::memory::Memory;
 use super::{report, store, users};
 use crate::api::identity_record::IdentityRecord;
@@ -55,9 +55,9 @@ pub struct Visit {
     pub identity: IdentityKey,
     pub urgency: Urgency,
     /// All objects that name it, in the order in which they came.
-    pub objects: Vec<Arc<Object>>,
+    pub objects: Vec<Arc<Declared>>,
     /// The one that has it.
-    pub owner: Option<Arc<Object>>,
+    pub owner: Option<Arc<Declared>>,
     pub stored: Option<IdentityRecord>,
     pub record: Option<Record>,
     /// The principal that the record knew when the visit began.
@@ -205,16 +205,17 @@ fn forgotten(record: Record) -> Record {
     Record { origin: None, principal_id: None, creating: None, tags: BTreeSet::new(), ..record }
 }
 
-fn policy_of(object: &Object) -> Policy {
+fn policy_of(object: &Declared) -> Policy {
     if object.wish.released { Policy::Retain } else { object.wish.policy }
 }
 
 /// The identity as it is. That it is missing, or another one, is believed when two reads say so.
 async fn look(context: &Context, visit: &mut Visit, record: &Record) -> Result<Shown, IdentityError> {
-    let needless = matches!(visit.fate(), Fate::Leaves(wish) if wish.released);
-    if needless {
-        // Whatever ARM says or does not say: a person let it go.
-        return Ok(visit.memory.seen.clone().map_or(Shown::Missing, |(known, _)| Shown::There(known)));
+    if goes_unseen(visit, record) {
+        // Whatever ARM says, or does not say: nothing is asked of it. As it was last known, for who is told of it.
+        let principal_id = record.principal_id.clone().unwrap_or_default();
+        let known = Known { principal_id, ..Known::default() };
+        return Ok(if record.origin.is_some() { Shown::There(known) } else { Shown::Missing });
     }
     if let Some(known) = at_hand(context, visit, record) {
         visit.known = Some(known.clone());
@@ -244,6 +245,15 @@ async fn look(context: &Context, visit: &mut Visit, record: &Record) -> Result<S
         }
         first = Some(shown);
         tokio::time::sleep(ONCE_MORE).await;
+    }
+}
+
+/// The object goes, and the identity stays by a person's word.
+fn goes_unseen(visit: &Visit, record: &Record) -> bool {
+    match visit.fate() {
+        Fate::Leaves(wish) => wish.released || wish.policy == Policy::Retain,
+        Fate::Gone => record.policy == Policy::Retain,
+        Fate::Stays(_) => false,
     }
 }
 

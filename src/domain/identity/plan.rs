@@ -135,11 +135,11 @@ pub enum Step {
     Create,
     /// It is there, and from now on its object's.
     Adopt(Record),
-    /// Tags are to be these: PATCH. The record knows which of them are ours.
+    /// Tags are to be these: PATCH. Which of them are ours, while the request is under way and after it.
     Tag {
         tags: Tags,
-        before: Record,
-        after: Record,
+        announced: BTreeSet<String>,
+        ours: BTreeSet<String>,
     },
     Settled(Told),
     /// It is there, and may not be taken over.
@@ -195,11 +195,10 @@ fn tag(record: &Record, wish: &Wish, known: &Known) -> Step {
     let tags = known.tags.merged(&wish.tags, &record.tags);
     let wished = wish.tags.names();
     let added = known.tags.lacking(&wish.tags);
-    let after: BTreeSet<String> = record.tags.intersection(&wished).cloned().chain(added.iter().cloned()).collect();
     if tags != known.tags {
-        let before = record.tags.union(&added).cloned().collect();
-        let with = |tags| Record { tags, ..record.clone() };
-        return Step::Tag { tags, before: with(before), after: with(after) };
+        let announced = record.tags.union(&added).cloned().collect();
+        let ours = record.tags.intersection(&wished).chain(&added).cloned().collect();
+        return Step::Tag { tags, announced, ours };
     }
     let differs = wish.location.as_ref().is_some_and(|wished| !same_location(wished, &known.location));
     Step::Settled(Told { location: differs.then(|| known.location.clone()) })

@@ -91,6 +91,7 @@ pub struct IdentityBuilder {
 
 impl IdentityBuilder {
     /// A handle to it, whether it is there or not.
+    #[must_use]
     pub fn unmade(self) -> Identity {
         let written = self.id.to_string();
         Identity { shared: self.shared, id: self.id, written }
