@@ -4,9 +4,9 @@
 //! A feature of Cargo would do the same at the price of two builds of everything, one for `cargo test` and one for
 //! `cargo demo`; the crate `fail` stops a thread where one visit of many is to stop.
 use jiff::SignedDuration;
-use lanyard_domain::TargetId;
+use lanyard_domain::{IdentityId, TargetId};
 
-/// Names a file of lines `<point> <machine>`. A visit to that machine that reaches that point says so in the log, and
+/// Names a file of lines `<point> <machine or identity>`. A visit to that machine that reaches that point says so in the log, and
 /// goes no further. The file is read at every point, so that a running process can be told.
 pub const FILE: &str = "LANYARD_FAIL_POINTS";
 
@@ -38,20 +38,44 @@ pub enum Point {
     AfterEvents,
 }
 
+/// Moments of a visit to an identity that is an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, strum::IntoStaticStr, strum::VariantArray)]
+pub enum IdentityPoint {
+    BeforeIdentityFinalizer,
+    BeforePutIntent,
+    AfterPutIntent,
+    PutAnswered,
+    BeforeDelete,
+    DeleteAnswered,
+    BeforeRecordGoes,
+    AfterRecordWent,
+    BeforeIdentityFinalizerGoes,
+}
+
 /// The visit to `target` has come to `point`.
 #[cfg(debug_assertions)]
 pub async fn reached(point: Point, target: &TargetId) {
-    if is_armed(point, target) {
-        let point: &str = point.into();
+    let point: &str = point.into();
+    if is_armed(point, target.name()) {
         tracing::warn!(point, machine = target.name(), "{STANDS_STILL}");
         std::future::pending::<()>().await;
     }
 }
 
+/// The visit to `identity` has come to `point`.
 #[cfg(debug_assertions)]
-fn is_armed(point: Point, target: &TargetId) -> bool {
+pub async fn reached_by_identity(point: IdentityPoint, identity: &IdentityId) {
+    let point: &str = point.into();
+    if is_armed(point, identity.name()) {
+        tracing::warn!(point, identity = identity.name(), "{STANDS_STILL}");
+        std::future::pending::<()>().await;
+    }
+}
+
+#[cfg(debug_assertions)]
+fn is_armed(point: &str, name: &str) -> bool {
     let Some(file) = std::env::var_os(FILE) else { return false };
-    let line = format!("{} {}", <&str>::from(point), target.name());
+    let line = format!("{point} {name}");
     std::fs::read_to_string(file).is_ok_and(|armed| armed.lines().any(|known| known == line))
 }
 
@@ -72,3 +96,7 @@ pub const fn wall_is_ahead() -> SignedDuration {
 #[cfg(not(debug_assertions))]
 #[allow(clippy::unused_async, reason = "in a build with fail points it waits")]
 pub async fn reached(_: Point, _: &TargetId) {}
+
+#[cfg(not(debug_assertions))]
+#[allow(clippy::unused_async, reason = "in a build with fail points it waits")]
+pub async fn reached_by_identity(_: IdentityPoint, _: &IdentityId) {}

@@ -41,6 +41,11 @@ pub struct IdentityAssignmentSpec {
     #[schemars(length(max = rules::LIST_LIMIT), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["resourceId"], "x-kubernetes-validations" = rules::user_assigned()))]
     pub user_assigned: Vec<UserAssigned>,
 
+    /// Identities to see to that are objects of this namespace (UserAssignedIdentity), by name, at most 150. They are waited for, in whatever order things are created, and followed. Several field managers may share the list: each entry is known by its name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = rules::LIST_LIMIT), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"], "x-kubernetes-validations" = rules::refs()))]
+    pub user_assigned_refs: Vec<UserAssignedRef>,
+
     /// Enforce makes it so; Observe writes nothing, shows in status.plan what Enforce would do, and still protects what is declared Present from being detached for other assignments. Default: Enforce.
     #[serde(default)]
     pub mode: Mode,
@@ -98,6 +103,24 @@ pub struct UserAssigned {
     pub repair: bool,
 }
 
+/// One user-assigned identity, by its object.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-validations" = rules::repair()))]
+pub struct UserAssignedRef {
+    /// Name of a UserAssignedIdentity in the namespace of this assignment. It need not exist yet. While it cannot be seen, what this entry attached stays on the machine; it is taken off when the entry is removed, or when the object is deleted and its identity with it.
+    #[schemars(length(min = 1, max = 253))]
+    pub name: String,
+
+    /// Present attaches the identity once it exists, and keeps it there; Absent takes it off, whoever put it there. Default: Present.
+    #[serde(default)]
+    pub ensure: Ensure,
+
+    /// As in userAssigned: true has a dead entry taken off and attached again whoever put it there. Goes with ensure: Present alone. Default: false.
+    #[serde(default)]
+    pub repair: bool,
+}
+
 /// Defines an enum of the API with the domain's enum that it stands for.
 macro_rules! mirrors {
     ($(#[$doc:meta])* $name:ident => $domain:path { $($variant:ident $(#[$default:meta])?),+ $(,)? }) => {
@@ -130,9 +153,21 @@ mirrors! {
     SystemAssigned => claims::SystemWish { Enabled, Disabled, Unmanaged #[default] }
 }
 
-mirrors! {
-    /// What is wanted of a user-assigned identity.
-    Ensure => claims::Ensure { Present #[default], Absent }
+/// What is wanted of a user-assigned identity.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum Ensure {
+    #[default]
+    Present,
+    Absent,
+}
+
+impl From<Ensure> for claims::Ensure {
+    fn from(value: Ensure) -> Self {
+        match value {
+            Ensure::Present => Self::Present,
+            Ensure::Absent => Self::Absent,
+        }
+    }
 }
 
 mirrors! {

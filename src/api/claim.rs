@@ -43,6 +43,8 @@ pub fn claim(object: &IdentityAssignment) -> Result<(TargetId, Claim), SpecError
         key: key(&object.metadata)?,
         generation: object.metadata.generation.unwrap_or_default(),
         user: identities(spec)?,
+        // What they stand for is known where their objects are.
+        refs: BTreeMap::new(),
         repair: repairs(spec),
         system: spec.system_assigned.into(),
         mode,

@@ -37,6 +37,33 @@ pub(super) fn of_targets() -> Vec<Column> {
     ]
 }
 
+pub(super) fn of_identities() -> Vec<Column> {
+    vec![
+        shown("Client-Id", "string", ".status.clientId", "What programs name when they ask for a token"),
+        shown("Origin", "string", ".status.origin", "Created by Lanyard, or Adopted"),
+        shown("Ready", "string", &ready("status"), "Whether the identity exists and is as declared"),
+        shown("Reason", "string", &ready("reason"), "Why it is ready or not; docs/reasons.md explains each"),
+        shown("Age", "date", ".metadata.creationTimestamp", "When the object was created"),
+        wide("Principal-Id", ".status.principalId", "What roles are granted to"),
+        wide("Location", ".status.location", "Azure region"),
+        wide("Policy", ".spec.deletionPolicy", "What a deletion does in Azure"),
+        wide("Resource-Id", ".status.resourceId", "The identity's ARM resource id"),
+        wide("Message", &ready("message"), "What to know or do"),
+    ]
+}
+
+pub(super) fn of_identity_records() -> Vec<Column> {
+    vec![
+        shown("Namespace", "string", ".record.owner.namespace", "Of the object that has the identity"),
+        shown("Object", "string", ".record.owner.name", "The UserAssignedIdentity that has it"),
+        shown("Origin", "string", ".record.origin", "Created by Lanyard, or Adopted"),
+        shown("Deleting", "boolean", ".record.deleting", "The object goes, and the identity with it"),
+        shown("Age", "date", ".metadata.creationTimestamp", "When it was first declared"),
+        wide("Principal-Id", ".record.principalId", "The principal that the record is about"),
+        wide("Resource-Id", ".record.resourceId", "The identity's ARM resource id"),
+    ]
+}
+
 fn ready(field: &str) -> String {
     format!(".status.conditions[?(@.type=='Ready')].{field}")
 }

@@ -1,9 +1,11 @@
 //! The definitions of all kinds, as Kubernetes takes them.
+use crate::api::identity_record::{self, IdentityRecord};
 use crate::api::target::{self, IdentityTarget};
-use crate::api::{GROUP, IdentityAssignment, VERSION, columns};
+use crate::api::{GROUP, IdentityAssignment, UserAssignedIdentity, VERSION, columns};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
-    CustomResourceDefinition, CustomResourceDefinitionNames, CustomResourceDefinitionSpec,
-    CustomResourceDefinitionVersion, CustomResourceValidation, JSONSchemaProps, JSONSchemaPropsOrArray,
+    CustomResourceColumnDefinition, CustomResourceDefinition, CustomResourceDefinitionNames,
+    CustomResourceDefinitionSpec, CustomResourceDefinitionVersion, CustomResourceValidation, JSONSchemaProps,
+    JSONSchemaPropsOrArray,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::CustomResourceExt;
@@ -18,7 +20,7 @@ use std::collections::BTreeMap;
 /// # Errors
 /// A schema that Kubernetes' own type cannot hold: a defect of this build.
 pub fn all() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
-    let mut crds = vec![identity_assignments(), identity_targets()?];
+    let mut crds = vec![identity_assignments(), identity_records()?, identity_targets()?, user_assigned_identities()];
     for version in crds.iter_mut().flat_map(|crd| &mut crd.spec.versions) {
         if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
             forbid_null(schema);
@@ -49,21 +51,50 @@ fn identity_assignments() -> CustomResourceDefinition {
     crd
 }
 
+fn user_assigned_identities() -> CustomResourceDefinition {
+    let mut crd = UserAssignedIdentity::crd();
+    for version in &mut crd.spec.versions {
+        version.additional_printer_columns = Some(columns::of_identities());
+    }
+    crd
+}
+
 fn identity_targets() -> Result<CustomResourceDefinition, serde_json::Error> {
-    let schema = CustomResourceValidation { open_api_v3_schema: Some(schema_of::<IdentityTarget>()?) };
+    written_by_hand::<IdentityTarget>(target::PLURAL, names(), columns::of_targets())
+}
+
+fn identity_records() -> Result<CustomResourceDefinition, serde_json::Error> {
+    let names = CustomResourceDefinitionNames {
+        kind: identity_record::KIND.into(),
+        plural: identity_record::PLURAL.into(),
+        singular: Some("identityrecord".into()),
+        short_names: Some(vec!["idr".into()]),
+        categories: Some(vec!["lanyard".into()]),
+        ..CustomResourceDefinitionNames::default()
+    };
+    written_by_hand::<IdentityRecord>(identity_record::PLURAL, names, columns::of_identity_records())
+}
+
+/// Cluster-scoped, and without a status subresource.
+fn written_by_hand<T: JsonSchema>(
+    plural: &str,
+    names: CustomResourceDefinitionNames,
+    columns: Vec<CustomResourceColumnDefinition>,
+) -> Result<CustomResourceDefinition, serde_json::Error> {
+    let schema = CustomResourceValidation { open_api_v3_schema: Some(schema_of::<T>()?) };
     let version = CustomResourceDefinitionVersion {
         name: VERSION.into(),
         served: true,
         storage: true,
         schema: Some(schema),
-        additional_printer_columns: Some(columns::of_targets()),
+        additional_printer_columns: Some(columns),
         ..CustomResourceDefinitionVersion::default()
     };
     Ok(CustomResourceDefinition {
-        metadata: ObjectMeta { name: Some(format!("{}.{GROUP}", target::PLURAL)), ..ObjectMeta::default() },
+        metadata: ObjectMeta { name: Some(format!("{plural}.{GROUP}")), ..ObjectMeta::default() },
         spec: CustomResourceDefinitionSpec {
             group: GROUP.into(),
-            names: names(),
+            names,
             scope: "Cluster".into(),
             versions: vec![version],
             ..CustomResourceDefinitionSpec::default()
@@ -153,6 +184,6 @@ mod tests {
     fn record_and_view_of_a_target_are_one_write() {
         let crds = all().expect("definitions");
         let subresources: Vec<bool> = crds.iter().map(|crd| crd.spec.versions[0].subresources.is_some()).collect();
-        assert_eq!(subresources, [true, false]);
+        assert_eq!(subresources, [true, false, false, true]);
     }
 }

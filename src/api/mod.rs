@@ -6,14 +6,18 @@ pub mod claim;
 mod columns;
 pub mod crd;
 pub mod duration;
+pub mod identity_record;
 pub mod raw;
 pub mod record;
 mod rules;
 pub mod status;
 pub mod target;
+pub mod user_assigned_identity;
 
 pub use assignment::{IdentityAssignment, IdentityAssignmentSpec, IdentityAssignmentStatus};
+pub use identity_record::{IdentityRecord, StoredRecord};
 pub use target::{IdentityTarget, IdentityTargetStatus, TargetRecord};
+pub use user_assigned_identity::{UserAssignedIdentity, UserAssignedIdentitySpec, UserAssignedIdentityStatus};
 
 /// The API group of all kinds.
 pub const GROUP: &str = "lanyard.dev";
@@ -21,10 +25,14 @@ pub const GROUP: &str = "lanyard.dev";
 /// The version that is served and stored.
 pub const VERSION: &str = "v1alpha1";
 
-/// On a deleted assignment, `"true"`: it goes at once, and what it attached stays on the machine.
+/// On a deleted assignment, `"true"`: it goes at once, and what it attached stays on the machine. On a deleted
+/// `UserAssignedIdentity`: it goes at once, and the identity stays in Azure.
 pub const RELEASE: &str = "lanyard.dev/release";
 
-/// On either kind, any new value: the machine is checked now.
+/// On a `UserAssignedIdentity` that is adopted, its principal id: `deletionPolicy: Delete` said again, for this very one.
+pub const DELETE_ADOPTED: &str = "lanyard.dev/delete-adopted";
+
+/// On any kind that people write or look at, any new value: what it is about is checked now.
 pub const RECONCILE_AT: &str = "lanyard.dev/reconcile-at";
 
 /// On an `IdentityTarget`, `declared`: what is present and declared at that moment counts as attached by Lanyard.
@@ -36,5 +44,5 @@ pub const ACKNOWLEDGE: &str = "lanyard.dev/acknowledge";
 /// On an assignment, `"true"`: `defaultIdentityChange: Block` acts as `Warn`.
 pub const ALLOW_DEFAULT_IDENTITY_CHANGE: &str = "lanyard.dev/allow-default-identity-change";
 
-/// On a namespace: the ARM scopes that its assignments may name, comma-separated; `*` for all.
+/// On a namespace: the ARM scopes that its assignments and identities may name, comma-separated; `*` for all.
 pub const ALLOWED_SCOPES: &str = "lanyard.dev/allowed-scopes";

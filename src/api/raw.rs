@@ -76,6 +76,7 @@ fn legible(value: &Value, why: SpecError) -> Result<Unread, Nameless> {
             key,
             generation: value.pointer("/metadata/generation").and_then(Value::as_i64).unwrap_or_default(),
             user: protected(value),
+            refs: BTreeMap::new(),
             repair: BTreeSet::new(),
             system: if on { SystemWish::Enabled } else { SystemWish::Unmanaged },
             mode: Mode::Enforce,

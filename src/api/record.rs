@@ -1,7 +1,7 @@
 //! Between the record as it is stored and the record as the domain knows it.
 use crate::api::target::{
-    AttachedIdentity, AttachedSystem, ClaimMode, IntentBase, TargetClaim, TargetIntent, TargetRecord, TargetRepair,
-    UnansweredAttempt,
+    AttachedIdentity, AttachedSystem, ClaimMode, IntentBase, TargetClaim, TargetIntent, TargetRecord, TargetReference,
+    TargetRepair, UnansweredAttempt,
 };
 use crate::domain::claims::{ClaimKey, Mode};
 use crate::domain::record::{Attached, Base, FORMAT_VERSION, Intent, Record, RecordedClaim, Repair, Unanswered};
@@ -83,6 +83,7 @@ fn recorded_claim(claim: &TargetClaim) -> RecordedClaim {
         deletion_policy: claim.deletion_policy.into(),
         mode: claim.mode.into(),
         present: identities(&claim.present),
+        refs: claim.refs.iter().map(|known| (known.name.clone(), identity(&known.resource_id))).collect(),
         system_enabled: claim.system_enabled,
     }
 }
@@ -144,8 +145,13 @@ fn stored_claim(claim: &RecordedClaim) -> TargetClaim {
         deletion_policy: claim.deletion_policy.into(),
         mode: claim.mode.into(),
         present: written(&claim.present),
+        refs: claim.refs.iter().map(stored_reference).collect(),
         system_enabled: claim.system_enabled,
     }
+}
+
+fn stored_reference((name, id): (&String, &IdentityId)) -> TargetReference {
+    TargetReference { name: name.clone(), resource_id: id.to_string() }
 }
 
 fn base(stored: &IntentBase) -> Base {
@@ -255,6 +261,7 @@ mod tests {
                 deletion_policy: DeletionPolicy::Retain,
                 mode: Mode::Suspended,
                 present: BTreeSet::from([id("shop-db")]),
+                refs: BTreeMap::from([("db".to_owned(), id("shop-db"))]),
                 system_enabled: true,
             }],
             intent: Some(Intent {

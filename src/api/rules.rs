@@ -176,3 +176,77 @@ pub(super) fn drift_interval() -> Value {
         ),
     }])
 }
+
+/// No more than ARM takes in one request.
+pub(super) fn refs() -> Value {
+    json!([{
+        "rule": format!("size(self) <= {MAX_IDENTITIES_IN_REQUEST}"),
+        "message": format!(
+            "names more than {MAX_IDENTITIES_IN_REQUEST} identities, which is more than ARM takes in one request: \
+             spread them over several assignments"
+        ),
+    }])
+}
+
+/// An identity is named in one of two forms, and neither it nor its location can change.
+pub(super) fn identity_spec() -> Value {
+    let parts = "has(self.subscriptionId) && has(self.resourceGroup) && has(self.name)";
+    let part = "has(self.subscriptionId) || has(self.resourceGroup) || has(self.name)";
+    let id = |of: &str| {
+        format!(
+            "(has({of}.resourceId) ? {of}.resourceId : (has({of}.subscriptionId) && has({of}.resourceGroup) && has({of}.name)) \
+             ? '/subscriptions/' + {of}.subscriptionId + '/resourceGroups/' + {of}.resourceGroup + \
+             '/providers/Microsoft.ManagedIdentity/userAssignedIdentities/' + {of}.name : '').lowerAscii().replace('azure://', '')"
+        )
+    };
+    json!([
+        {
+            "rule": format!("has(self.resourceId) ? !({part}) : ({parts})"),
+            "message": "names the identity in both forms, or in neither: write resourceId, or subscriptionId, resourceGroup and name",
+        },
+        {
+            "rule": format!("{} == {}", id("self"), id("oldSelf")),
+            "message": "the identity cannot be changed: create another object for the other identity, and delete this one",
+        },
+        {
+            "rule": "!has(oldSelf.location) || (has(self.location) && \
+                     self.location.lowerAscii().replace(' ', '') == oldSelf.location.lowerAscii().replace(' ', ''))",
+            "message": "location cannot be changed, since Azure moves no identity: create another one, and delete this one",
+        },
+    ])
+}
+
+pub(super) fn subscription_id() -> Value {
+    json!([{
+        "rule": format!("self.lowerAscii().matches('^{GUID}$')"),
+        "message": "is no GUID: write it as xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx",
+    }])
+}
+
+pub(super) fn resource_group() -> Value {
+    json!([{
+        "rule": format!("self.matches(r'^{LETTER}{{1,90}}$') && !self.matches('^[.]{{1,2}}$')"),
+        "message": "is no name of a resource group: write the name that Azure shows, of 1 to 90 characters",
+    }])
+}
+
+pub(super) fn identity_name() -> Value {
+    json!([{
+        "rule": "self.matches('^[A-Za-z0-9][A-Za-z0-9_-]{2,127}$')",
+        "message": identity().wrong_name,
+    }])
+}
+
+/// What Azure takes as tags, but for the one that is ours.
+pub(super) fn tags() -> Value {
+    json!([
+        {
+            "rule": r"self.all(name, size(name) >= 1 && size(name) <= 512 && !name.matches('[<>%&\\\\?/]') && size(self[name]) <= 256)",
+            "message": "holds a tag that Azure does not take: names have 1 to 512 characters and none of < > % & \\ ? /, values at most 256",
+        },
+        {
+            "rule": "self.all(name, name.lowerAscii() != 'lanyard-creation')",
+            "message": "the tag lanyard-creation is Lanyard's own: leave it out",
+        },
+    ])
+}

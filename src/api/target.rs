@@ -228,8 +228,23 @@ pub struct TargetClaim {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub present: Vec<String>,
 
+    /// Identities that its references stood for: what they attached stays while their objects cannot be seen.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub refs: Vec<TargetReference>,
+
     /// Whether it declared the system-assigned identity Enabled.
     pub system_enabled: bool,
+}
+
+/// An entry of userAssignedRefs as last acted on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct TargetReference {
+    /// Name of the UserAssignedIdentity.
+    pub name: String,
+
+    /// ARM resource id of the identity that it stood for.
+    pub resource_id: String,
 }
 
 /// What `mode` and `suspend` together say.

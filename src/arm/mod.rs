@@ -8,7 +8,7 @@
 //!    └── ArmError ◀──────────── classify ──┘ everything else
 //! ```
 //!
-//! Nothing here decides what to write: that is the core's. Nothing here tries a PATCH twice.
+//! Nothing here decides what to write: that is the core's. Nothing here tries a write twice.
 mod assertion;
 mod certificate;
 mod chain;
@@ -20,6 +20,7 @@ mod discovery;
 mod errors;
 mod exchange;
 mod http;
+mod identities;
 mod limiter;
 mod line;
 mod list;
@@ -46,6 +47,7 @@ pub use credential::{CredentialError, CredentialKind, CredentialOptions, credent
 pub use discovery::credential_at;
 pub use errors::{ArmError, Blame, Missing};
 pub use exchange::{Exchange, Observer};
+pub use identities::Written;
 pub use lanyard_domain::quota::{Bucket, Share};
 pub use list::{Listed, NextPage, Page};
 pub use operation::{Operation, Progress};

@@ -69,7 +69,12 @@ impl<'a> Call<'a> {
     }
 
     fn method_name(&self) -> &'static str {
-        if self.method == Method::PATCH { "PATCH" } else { "GET" }
+        match self.method {
+            Method::PATCH => "PATCH",
+            Method::PUT => "PUT",
+            Method::DELETE => "DELETE",
+            _ => "GET",
+        }
     }
 
     fn headers(&self, bearer: &Bearer, user_agent: &str) -> HeaderMap {
@@ -139,7 +144,7 @@ struct Ready<'a> {
 impl Arm {
     /// Sends, and reads the answer; everything but a 2xx is an error.
     ///
-    /// After a 401 a GET is asked once more with a new token. A PATCH is not: its record must be written anew first.
+    /// After a 401 a GET is asked once more with a new token. A write is not: its record must be written anew first.
     /// What was reserved before is spent on the first of them.
     pub(super) async fn send(&self, call: &Call<'_>, reserved: Option<Taken>) -> Result<Answer, ArmError> {
         let ready = self.ready(call, reserved).await?;
@@ -152,7 +157,7 @@ impl Arm {
     async fn with_new_token(&self, call: &Call<'_>, refused: &Bearer, answer: Answer) -> Result<Answer, ArmError> {
         match self.inner.tokens.replace(refused).await.map_err(no_token)? {
             Replacement::TooSoon => Ok(answer),
-            Replacement::New if call.method == Method::PATCH => {
+            Replacement::New if call.method != Method::GET => {
                 let told = ErrorBody::read(&answer.body).told(call.asked, Some(401), answer.correlation_id);
                 Err(ArmError::TokenReplaced { told: Box::new(told) })
             }

@@ -1,4 +1,5 @@
 //! ARM's JSON about machines, read leniently where spelling varies and strictly where an identity could be missed.
+use lanyard_domain::identity::{Known, Tags};
 use lanyard_domain::live::{Orchestration, Provisioning};
 use lanyard_domain::{ETag, IdentityId, Live, MachineKind, Principal, SystemIdentity, TargetId, UniqueId};
 use serde_json::{Map, Value};
@@ -64,6 +65,40 @@ pub(super) fn identity_resource(id: &IdentityId, body: &[u8]) -> Result<Principa
         return Err(format!("it is about {told}"));
     }
     Ok(principal_of(&document))
+}
+
+/// The same with all that is told of it. One that does not tell its principal is not understood: who it is decides much.
+pub(super) fn user_identity(id: &IdentityId, body: &[u8]) -> Result<Known, Why> {
+    let document = document(body)?;
+    let told = word(document.get("id")).ok_or("it does not say which resource it is about")?;
+    if told.to_lowercase() != id.folded() {
+        return Err(format!("it is about {told}"));
+    }
+    let properties = document.get("properties").and_then(Value::as_object).ok_or("it has no properties")?;
+    let needed = |name: &str| word(properties.get(name)).ok_or_else(|| format!("it does not tell its {name}"));
+    Ok(Known {
+        principal_id: needed("principalId")?,
+        client_id: needed("clientId")?,
+        tenant_id: needed("tenantId")?,
+        location: word(document.get("location")).unwrap_or_default(),
+        tags: tags(document.get("tags"))?,
+    })
+}
+
+/// A tag that cannot be read would be lost when all are written.
+fn tags(value: Option<&Value>) -> Result<Tags, Why> {
+    match value {
+        None | Some(Value::Null) => Ok(Tags::default()),
+        Some(Value::Object(map)) => {
+            let tag = |(name, value): (&String, &Value)| match value {
+                Value::String(text) => Ok((name.clone(), text.clone())),
+                Value::Null => Ok((name.clone(), String::new())),
+                _ => Err(format!("its tag {name} is no text")),
+            };
+            map.iter().map(tag).collect()
+        }
+        Some(_) => Err("its tags are no map".into()),
+    }
 }
 
 /// Which principal an identity has, as its document says.

@@ -1,8 +1,8 @@
 //! `lanyard controller`.
 use super::azure::Azure;
-use crate::api::{IdentityAssignment, IdentityTarget};
+use crate::api::{IdentityAssignment, IdentityRecord, IdentityTarget, UserAssignedIdentity};
 use crate::clock::Clock;
-use crate::controller::{Brake, Choices, Kubernetes, Parts, Queue, Rate, gate, run};
+use crate::controller::{Brake, Choices, IDENTITIES_AT_ONCE, Kubernetes, Parts, Queue, Rate, gate, run};
 use crate::lease::{Elector, Place};
 use crate::telemetry::{CountsExchanges, LogFormat, Metrics, start_logging};
 use anyhow::Context as _;
@@ -148,6 +148,7 @@ impl Controller {
             kubernetes: Kubernetes::new(client, instance.clone()),
             index: Arc::default(),
             queue: Arc::new(Queue::new(self.process.concurrency.max(1), clock)),
+            identity_queue: Arc::new(Queue::new(IDENTITIES_AT_ONCE, clock)),
             gate: gate(arm.clone()),
             arm,
             brake: Arc::new(Brake::new(
@@ -209,13 +210,17 @@ impl Replicas {
     }
 }
 
-/// Both kinds can be listed, and the lease be read: else the process says in one line what is missing.
+/// All kinds can be listed, and the lease be read: else the process says in one line what is missing.
 async fn check_cluster(client: &Client, elector: Option<&mut Elector>) -> anyhow::Result<()> {
     let few = ListParams::default().limit(1);
     let assignments: Api<IdentityAssignment> = Api::all(client.clone());
     let targets: Api<IdentityTarget> = Api::all(client.clone());
     listable("identityassignments", assignments.list_metadata(&few)).await?;
     listable("identitytargets", targets.list_metadata(&few)).await?;
+    let identities: Api<UserAssignedIdentity> = Api::all(client.clone());
+    let records: Api<IdentityRecord> = Api::all(client.clone());
+    listable("userassignedidentities", identities.list_metadata(&few)).await?;
+    listable("identityrecords", records.list_metadata(&few)).await?;
     match elector {
         Some(elector) => lease_readable(elector).await,
         None => Ok(()),

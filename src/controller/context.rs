@@ -2,6 +2,7 @@
 use super::brake::Brake;
 use super::fleet::Fleet;
 use super::identities::Answers;
+use super::identity::{IdentityKey, Memories};
 use super::index::Index;
 use super::kubernetes::Kubernetes;
 use super::memory::TargetMemory;
@@ -51,6 +52,10 @@ pub struct Context {
     pub kubernetes: Kubernetes,
     pub index: Arc<Index>,
     pub queue: Arc<Queue>,
+    /// Identities that are objects, as they fall due.
+    pub identity_queue: Arc<Queue<IdentityKey>>,
+    /// What is remembered of each.
+    pub identity_memories: Memories,
     /// When the budget of a subscription lets a visit begin.
     pub gate: Gate,
     pub brake: Arc<Brake>,
@@ -85,6 +90,7 @@ pub struct Parts {
     pub kubernetes: Kubernetes,
     pub index: Arc<Index>,
     pub queue: Arc<Queue>,
+    pub identity_queue: Arc<Queue<IdentityKey>>,
     /// When the budget of a subscription lets a visit begin.
     pub gate: Gate,
     pub brake: Arc<Brake>,
@@ -107,6 +113,8 @@ impl Context {
             kubernetes: parts.kubernetes.under(lead.clone()),
             index: parts.index.clone(),
             queue: parts.queue.clone(),
+            identity_queue: parts.identity_queue.clone(),
+            identity_memories: Memories::default(),
             gate: parts.gate.clone(),
             brake: parts.brake.clone(),
             fleet: Fleet::default(),

@@ -107,7 +107,8 @@ impl Answers {
         });
     }
 
-    fn learn(&self, id: &IdentityId, own: &Own, asked: Moment) {
+    /// What an identity said of itself to somebody who asked.
+    pub fn learn(&self, id: &IdentityId, own: &Own, asked: Moment) {
         let own = match own {
             Own::There(_) | Own::Missing => Some(own.clone()),
             Own::Untold => None,

@@ -2,7 +2,9 @@
 //!
 //! Synchronous, so that no lock is held across an await. A list replaces what was known only once it is complete:
 //! a slow, broken or refused list never looks like a withdrawal.
+use super::identity::IdentityIndex;
 use super::queue::{TargetKey, Urgency};
+use crate::api::assignment::{Ensure, UserAssignedRef};
 use crate::api::claim::released;
 use crate::api::raw::{self, Readable, Unread};
 use crate::api::{IdentityTarget, TargetRecord};
@@ -10,6 +12,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use lanyard_domain::IdentityId;
+use lanyard_domain::reference::Reference;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -41,6 +44,8 @@ pub struct OfTarget {
 pub struct Index {
     inner: Mutex<Inner>,
     listed: Notify,
+    /// Identities as objects, and who has them.
+    pub identities: IdentityIndex,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +56,8 @@ struct Inner {
     writing: BTreeSet<TargetKey>,
     /// Assignments that went after their owners had let go of what they declared.
     let_go: BTreeSet<Uid>,
+    /// Assignments by the identities that they refer to: namespace, name, uid.
+    referring: BTreeSet<(String, String, Uid)>,
     /// The attempt that a target's record announces, and when this process first saw it.
     intents: HashMap<TargetKey, (String, Instant)>,
 }
@@ -164,10 +171,15 @@ impl Index {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Both watches have finished a list.
+    /// Every watch has finished a list.
     pub fn is_ready(&self) -> bool {
         let inner = self.inner();
-        inner.assignments.listed && inner.targets.listed
+        inner.assignments.listed && inner.targets.listed && self.identities.is_ready()
+    }
+
+    /// A watch has finished a list of its own.
+    pub fn has_listed(&self) {
+        self.listed.notify_one();
     }
 
     /// Ends when a list is in that was not.
@@ -181,11 +193,58 @@ impl Index {
         let mut all = OfTarget { listed: inner.assignments.listed, ..OfTarget::default() };
         for entry in inner.assignments.of(target) {
             match entry {
-                Entry::Read(read) => all.read.push(read.clone()),
+                Entry::Read(read) => all.read.push(self.referring(read)),
                 Entry::Unread(unread) => all.unread.push(unread.clone()),
             }
         }
         all
+    }
+
+    /// The assignment with what its references stand for at this moment.
+    fn referring(&self, read: &Arc<Readable>) -> Arc<Readable> {
+        let refs = &read.object.spec.user_assigned_refs;
+        if refs.is_empty() {
+            return read.clone();
+        }
+        let namespace = &read.claim.key.namespace;
+        let reference = |entry: &UserAssignedRef| Reference {
+            ensure: entry.ensure.into(),
+            repair: entry.repair && entry.ensure == Ensure::Present,
+            referred: self.identities.referred(&(namespace.clone(), entry.name.clone())),
+        };
+        let refs = refs.iter().map(|entry| (entry.name.clone(), reference(entry))).collect();
+        let claim = read.claim.clone().referring(refs);
+        Arc::new(Readable { claim, ..read.as_ref().clone() })
+    }
+
+    /// The targets of assignments that refer to one of these objects.
+    pub fn referring_to(&self, names: &BTreeSet<(String, String)>) -> BTreeSet<TargetKey> {
+        let inner = self.inner();
+        let mut targets = BTreeSet::new();
+        for (namespace, name) in names {
+            let from = (namespace.clone(), name.clone(), String::new());
+            let these = inner.referring.range(from..).take_while(|(ns, n, _)| ns == namespace && n == name);
+            let of = |(_, _, uid): &(String, String, Uid)| {
+                inner.assignments.by_uid.get(uid).map(|(target, _)| target.clone())
+            };
+            targets.extend(these.filter_map(of));
+        }
+        targets
+    }
+
+    /// Machines whose record or view says that they have this identity, counted now.
+    pub fn machines_with(&self, id: &IdentityId) -> BTreeSet<TargetKey> {
+        let inner = self.inner();
+        let has = |object: &IdentityTarget| uses(object).contains(id);
+        inner.targets.by_uid.values().filter(|(_, object)| has(object)).map(|(target, _)| target.clone()).collect()
+    }
+
+    /// Tells of every machine what it has.
+    pub fn count_users(&self) {
+        let inner = self.inner();
+        for (target, object) in inner.targets.by_uid.values() {
+            self.identities.machine_has(target, &uses(object));
+        }
     }
 
     /// The identities that anybody declares to be on a machine.
@@ -195,8 +254,7 @@ impl Index {
             Entry::Read(read) => Some(read),
             Entry::Unread(_) => None,
         });
-        let declared: HashSet<&IdentityId> = read.flat_map(|read| read.claim.present()).collect();
-        declared.into_iter().cloned().collect()
+        read.flat_map(|read| self.referring(read).claim.present().cloned().collect::<Vec<_>>()).collect()
     }
 
     /// This assignment, which is gone, was let go of before.
@@ -228,6 +286,8 @@ impl Index {
     pub fn end_assignments(&self) -> BTreeSet<TargetKey> {
         let mut inner = self.inner();
         let (mut touched, gone) = inner.assignments.end_list(|was, is| mark(was) == mark(is));
+        let referring = inner.assignments.by_uid.iter().flat_map(|(uid, (_, entry))| references(uid, entry)).collect();
+        inner.referring = referring;
         for (uid, (target, entry)) in gone {
             inner.note_departure(&uid, metadata(&entry));
             touched.insert(target);
@@ -252,6 +312,18 @@ impl Index {
             Some(_) | None if object.metadata.deletion_timestamp.is_some() => Change::Deletion(target.clone()),
             Some(_) | None => Change::Wishes(target.clone()),
         };
+        let old: Vec<_> = inner
+            .assignments
+            .by_uid
+            .get(&uid)
+            .map(|(_, entry)| references(&uid, entry))
+            .into_iter()
+            .flatten()
+            .collect();
+        for reference in old {
+            inner.referring.remove(&reference);
+        }
+        inner.referring.extend(references(&uid, &entry));
         inner.assignments.put(uid, target, entry);
         change
     }
@@ -261,6 +333,9 @@ impl Index {
         let mut inner = self.inner();
         inner.note_departure(&uid, &object.metadata);
         let taken = inner.assignments.take(&uid);
+        for reference in taken.iter().flat_map(|(_, entry)| references(&uid, entry)) {
+            inner.referring.remove(&reference);
+        }
         taken.map_or(Change::Nothing, |(target, _)| Change::Deletion(target))
     }
 
@@ -279,6 +354,11 @@ impl Index {
     pub fn end_targets(&self) -> BTreeSet<TargetKey> {
         let (mut touched, gone) = self.inner().targets.end_list(|was, is| decides(was) == decides(is));
         touched.extend(gone.into_values().map(|(target, _)| target));
+        self.count_users();
+        for target in &touched {
+            self.identities
+                .machine_has(target, &self.target_objects(target).iter().flat_map(|object| uses(object)).collect());
+        }
         self.listed.notify_one();
         touched
     }
@@ -295,6 +375,7 @@ impl Index {
         // What another process tells in its view is no news: two that both work would wake each other without end.
         let is_news = known.is_none_or(|known| decides(&known) != decides(&object));
         inner.note_intent(&target, &object);
+        self.identities.machine_has(&target, &uses(&object));
         inner.targets.put(uid, target.clone(), Arc::new(object));
         (is_news && !inner.writing.contains(&target)).then_some(target)
     }
@@ -347,6 +428,7 @@ impl Index {
         let mut inner = self.inner();
         let (target, _) = object.uid().and_then(|uid| inner.targets.take(&uid))?;
         inner.intents.remove(&target);
+        self.identities.machine_has(&target, &BTreeSet::new());
         Some(target)
     }
 }
@@ -358,6 +440,23 @@ fn understand(object: &DynamicObject) -> Option<(Uid, TargetKey, Entry)> {
         Err(unread) => (unread.target.clone()?, Entry::Unread(Arc::from(unread))),
     };
     Some((uid, Arc::new(target), entry))
+}
+
+/// What an assignment refers to.
+fn references(uid: &str, entry: &Entry) -> Vec<(String, String, Uid)> {
+    let Entry::Read(read) = entry else { return Vec::new() };
+    let name = |entry: &UserAssignedRef| (read.claim.key.namespace.clone(), entry.name.clone(), uid.to_owned());
+    read.object.spec.user_assigned_refs.iter().map(name).collect()
+}
+
+/// Identities that are on the machine as last seen, that we attached, or are about to attach.
+fn uses(object: &IdentityTarget) -> BTreeSet<IdentityId> {
+    let record = &object.record;
+    let attached = record.attached.iter().map(|attached| &attached.resource_id);
+    let coming = record.intent.iter().flat_map(|intent| &intent.add);
+    let seen = object.status.iter().flat_map(|status| &status.identities);
+    let seen = seen.filter(|identity| identity.origin.is_some()).map(|identity| &identity.resource_id);
+    attached.chain(coming).chain(seen).map(|id| IdentityId::told_by_arm(id)).collect()
 }
 
 /// Managed fields are the heaviest part of an object; their managers' names are taken already.

@@ -15,7 +15,7 @@ use std::time::Duration;
 pub const MANAGER: &str = "lanyard";
 
 /// Longer than an API server under load takes, shorter than people wait.
-const PATIENCE: Duration = Duration::from_secs(15);
+pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What Kubernetes made of a call.
 #[derive(Debug, thiserror::Error)]
@@ -59,7 +59,7 @@ impl From<kube::Error> for KubeError {
     }
 }
 
-async fn patiently<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, KubeError> {
+pub(super) async fn patiently<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, KubeError> {
     match tokio::time::timeout(PATIENCE, call).await {
         Ok(answer) => answer.map_err(KubeError::from),
         Err(_) => Err(KubeError::Timeout),
@@ -87,7 +87,7 @@ impl Kubernetes {
 
     /// A write begins while the lease is held, and is not waited for any longer: what it has not brought about by
     /// then, another process may have to.
-    async fn write<T>(&self, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, KubeError> {
+    pub(super) async fn write<T>(&self, call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, KubeError> {
         tokio::select! {
             biased;
             () = self.lead.lapsed() => Err(KubeError::NotLeading),
@@ -209,16 +209,16 @@ impl Kubernetes {
     }
 }
 
-fn params() -> PostParams {
+pub(super) fn params() -> PostParams {
     PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() }
 }
 
-fn names(status: &kube::core::Status, name: &str) -> bool {
+pub(super) fn names(status: &kube::core::Status, name: &str) -> bool {
     status.reason == "NotFound" && status.details.as_ref().is_some_and(|details| details.name == name)
 }
 
 /// The version that a write made. An object that went meanwhile needs nothing any more.
-fn version_of<K: Resource>(answer: Result<K, KubeError>) -> Result<Option<String>, KubeError> {
+pub(super) fn version_of<K: Resource>(answer: Result<K, KubeError>) -> Result<Option<String>, KubeError> {
     match answer {
         Ok(object) => Ok(object.resource_version()),
         Err(KubeError::NotFound) => Ok(None),
@@ -227,7 +227,7 @@ fn version_of<K: Resource>(answer: Result<K, KubeError>) -> Result<Option<String
 }
 
 /// An object that went meanwhile needs nothing any more.
-fn missing_is_fine<T>(answer: Result<T, KubeError>) -> Result<(), KubeError> {
+pub(super) fn missing_is_fine<T>(answer: Result<T, KubeError>) -> Result<(), KubeError> {
     match answer {
         Ok(_) | Err(KubeError::NotFound) => Ok(()),
         Err(error) => Err(error),

@@ -1,7 +1,7 @@
 //! Which target is visited next: the core's scheduler, woken when something is due, pushed, or done.
 use crate::arm::Arm;
 use crate::clock::Clock;
-use lanyard_domain::order::{Bounds, Depths, Scheduler, Turn};
+use lanyard_domain::order::{Bounds, Depths, Scheduled, Scheduler, Turn};
 pub use lanyard_domain::pace::Urgency;
 use lanyard_domain::{Moment, TargetId};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -31,26 +31,26 @@ pub fn gate(arm: Arm) -> Gate {
 
 /// Targets that are due, and those that will be.
 #[derive(Debug)]
-pub struct Queue {
-    scheduler: Mutex<Scheduler>,
+pub struct Queue<K = TargetKey> {
+    scheduler: Mutex<Scheduler<K>>,
     bounds: Bounds,
     changed: Notify,
     clock: Clock,
 }
 
-impl Queue {
+impl<K: Scheduled> Queue<K> {
     /// A queue whose visits share so many slots.
     pub fn new(slots: usize, clock: Clock) -> Self {
         let bounds = Bounds::of(slots);
         Self { scheduler: Mutex::new(Scheduler::new(bounds)), bounds, changed: Notify::new(), clock }
     }
 
-    fn scheduler(&self) -> MutexGuard<'_, Scheduler> {
+    fn scheduler(&self) -> MutexGuard<'_, Scheduler<K>> {
         self.scheduler.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Changes what is scheduled, and wakes whoever waits for a turn.
-    fn change<T>(&self, change: impl FnOnce(&mut Scheduler, Moment) -> T) -> T {
+    fn change<T>(&self, change: impl FnOnce(&mut Scheduler<K>, Moment) -> T) -> T {
         let changed = change(&mut self.scheduler(), self.clock.now());
         self.changed.notify_one();
         changed
@@ -58,30 +58,30 @@ impl Queue {
 
     /// Visit this target as soon as its turn comes, since this namespace asks for it. While it is being visited: once
     /// more afterwards.
-    pub fn push(&self, target: TargetKey, urgency: Urgency, namespace: Option<&str>) {
+    pub fn push(&self, target: K, urgency: Urgency, namespace: Option<&str>) {
         self.change(|scheduler, now| scheduler.push(now, target, urgency, namespace));
     }
 
     /// Visit it then, unless it is due before.
-    pub fn later(&self, target: &TargetKey, at: Instant, urgency: Urgency) {
+    pub fn later(&self, target: &K, at: Instant, urgency: Urgency) {
         let at = self.clock.moment(at);
         self.change(|scheduler, _| scheduler.later(target, at, urgency));
     }
 
     /// Puts off a visit that would be no more than a look.
-    pub fn defer(&self, target: &TargetKey, at: Instant) {
+    pub fn defer(&self, target: &K, at: Instant) {
         let at = self.clock.moment(at);
         // Nobody is woken: nothing falls due sooner by it.
         self.scheduler().defer(target, at);
     }
 
     /// It is being visited, or due for more than a look.
-    pub fn is_busy_with(&self, target: &TargetKey) -> bool {
+    pub fn is_busy_with(&self, target: &K) -> bool {
         self.scheduler().is_busy_with(target)
     }
 
     /// The next target that is due, and why. The caller calls [`Queue::done`] when its visit has ended.
-    pub async fn next(&self, gate: &Gate) -> (TargetKey, Urgency) {
+    pub async fn next(&self, gate: &Gate) -> (K, Urgency) {
         loop {
             let turn = self.scheduler().pop(self.clock.now(), |subscription, urgency| gate(subscription, urgency));
             match turn {
@@ -96,17 +96,17 @@ impl Queue {
     }
 
     /// The visit waits for an operation: it is no longer busy.
-    pub fn parked(&self, target: &TargetKey) {
+    pub fn parked(&self, target: &K) {
         self.change(|scheduler, _| scheduler.parked(target));
     }
 
     /// It goes on.
-    pub fn resumed(&self, target: &TargetKey) {
+    pub fn resumed(&self, target: &K) {
         self.change(|scheduler, _| scheduler.resumed(target));
     }
 
     /// The visit has ended; the next one is due then, if ever.
-    pub fn done(&self, target: &TargetKey, next: Option<(Instant, Urgency)>) {
+    pub fn done(&self, target: &K, next: Option<(Instant, Urgency)>) {
         let next = next.map(|(at, urgency)| (self.clock.moment(at), urgency));
         self.change(|scheduler, now| scheduler.done(now, target, next));
     }

@@ -181,7 +181,7 @@ fn with_caveat(visit: &Visit, verdict: Verdict) -> Verdict {
 fn if_enforced(context: &Context, visit: &Visit, claims: &Complete<Claims>, read: &Readable) -> Option<Plan> {
     let observes = matches!(read.claim.stance, Stance::Hold(Holding::Observe | Holding::Suspended));
     let live = visit.live.as_ref().filter(|_| observes && read.claim.leaving.is_none())?;
-    let claims = claims.with_enforced(&read.claim);
+    let claims = claims.with_enforced(&read.claim, &visit.record);
     let managed_by = gather::known_managed_by(context, visit);
     let claims = gather::without_aks(visit, &claims, managed_by.as_deref()).unwrap_or(claims);
     // What others of the target are being tried for, and what is left of the brake, is not this object's part.

@@ -328,13 +328,13 @@ fn summary(visit: &Visit, claim: &Claim, seen: Option<(&Live, &Plan)>) -> Assign
         |(id, ensure): &(&IdentityId, &Ensure)| seen.is_some_and(|(live, plan)| is_so(live, plan, id, **ensure));
     AssignmentSummary {
         machine: visit.target.name().into(),
-        user: format!("{}/{}", claim.user.iter().filter(as_declared).count(), claim.user.len()),
+        user: format!("{}/{}", claim.user.iter().filter(as_declared).count(), claim.user.len() + claim.unresolved()),
     }
 }
 
 fn is_so(live: &Live, plan: &Plan, id: &IdentityId, ensure: Ensure) -> bool {
     match ensure {
-        Ensure::Present => live.has(id) && state(id, live, plan.step(id)) != UserState::Dangling,
+        Ensure::Present | Ensure::Kept => live.has(id) && state(id, live, plan.step(id)) != UserState::Dangling,
         Ensure::Absent => !live.has(id),
     }
 }

@@ -19,6 +19,8 @@ pub async fn run(parts: Arc<Parts>, elector: Option<Elector>, listener: TcpListe
     tasks.spawn(named("http server", server::serve(listener, parts.clone())));
     tasks.spawn(named("assignments watch", watch::assignments(parts.clone())));
     tasks.spawn(named("targets watch", watch::targets(parts.clone())));
+    tasks.spawn(named("identities watch", watch::identities(parts.clone())));
+    tasks.spawn(named("identity records watch", watch::identity_records(parts.clone())));
     tasks.spawn(named("terms", terms(parts, elector)));
     let ended = tokio::select! {
         // Asked first: a task that ended because all were told to stop has not ended early.

@@ -4,6 +4,7 @@
 //! server that is away for a minute would cost every replica a restart, and Kubernetes delays each one longer.
 use super::context::{Context, Parts};
 use super::fleet::Member;
+use super::identity;
 use super::queue::{TargetKey, Urgency};
 use super::reconcile::reconcile;
 use super::schedule::{every, first_look, visit_by};
@@ -59,9 +60,17 @@ async fn term(parts: &Parts, lead: &Lead, elector: Option<&mut Elector>) {
     tracing::info!(writer = context.writer, "this process leads; visits begin");
     parts.metrics.leads(true);
     parts.queue.forget();
+    parts.identity_queue.forget();
     begin(&context);
     let stop = context.stop.clone();
-    let visits = async { tokio::join!(visits(context.clone()), sweeps(context.clone()), roll_calls(context.clone())) };
+    let visits = async {
+        tokio::join!(
+            visits(context.clone()),
+            identity::visits(context.clone()),
+            sweeps(context.clone()),
+            roll_calls(context.clone())
+        )
+    };
     tokio::pin!(visits);
     tokio::select! {
         // Told to stop: the lease is held until what is under way has ended.

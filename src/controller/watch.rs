@@ -1,15 +1,17 @@
-//! The two watches, and what they put on the queue.
+//! The watches, and what they put on the queues.
 use super::context::Parts;
+use super::identity::{News, understand};
 use super::index::Change;
 use super::queue::Urgency;
 use super::schedule::jitter;
 use super::way;
-use crate::api::{IdentityAssignment, IdentityTarget};
+use crate::api::{IdentityAssignment, IdentityRecord, IdentityTarget, UserAssignedIdentity};
 use futures::{StreamExt, TryStreamExt};
 use kube::Resource;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
+use lanyard_domain::identity::Policy;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -34,6 +36,24 @@ pub async fn targets(parts: Arc<Parts>) -> anyhow::Result<()> {
     let mut watch = Watch::of::<IdentityTarget>(&parts, "identitytargets");
     while let Some(event) = watch.next(&parts).await? {
         target_event(&parts, event);
+    }
+    Ok(())
+}
+
+/// Follows all identities that are objects.
+pub async fn identities(parts: Arc<Parts>) -> anyhow::Result<()> {
+    let mut watch = Watch::of::<UserAssignedIdentity>(&parts, "userassignedidentities");
+    while let Some(event) = watch.next(&parts).await? {
+        identity_event(&parts, event);
+    }
+    Ok(())
+}
+
+/// Follows what is remembered of them.
+pub async fn identity_records(parts: Arc<Parts>) -> anyhow::Result<()> {
+    let mut watch = Watch::of::<IdentityRecord>(&parts, "identityrecords");
+    while let Some(event) = watch.next(&parts).await? {
+        identity_record_event(&parts, event);
     }
     Ok(())
 }
@@ -154,12 +174,82 @@ fn enqueue(parts: &Parts, change: Change, object: &DynamicObject) {
     }
 }
 
+/// An object as its kind, if it fits.
+fn parsed<K: serde::de::DeserializeOwned>(object: DynamicObject, kind: &'static str) -> Option<K> {
+    let (namespace, name) = (object.metadata.namespace.clone(), object.metadata.name.clone());
+    let parsed = serde_json::to_value(object).and_then(serde_json::from_value::<K>);
+    parsed.inspect_err(|error| tracing::error!(kind, namespace, name, %error, "this object cannot be read")).ok()
+}
+
+fn identity_event(parts: &Parts, event: Event<DynamicObject>) {
+    const KIND: &str = "UserAssignedIdentity";
+    let identities = &parts.index.identities;
+    let understood = |object| parsed::<UserAssignedIdentity>(object, KIND).and_then(understand);
+    match event {
+        Event::Init => identities.begin_objects(),
+        Event::InitApply(object) => {
+            if let Some(object) = understood(object) {
+                identities.list_object(object);
+            }
+        }
+        Event::InitDone => {
+            let news = identities.end_objects();
+            parts.index.has_listed();
+            hear(parts, news);
+        }
+        Event::Apply(object) => {
+            hear(parts, understood(object).and_then(|object| identities.apply_object(object)));
+        }
+        Event::Delete(object) => {
+            let metadata = object.metadata.clone();
+            let last = understood(object);
+            let retains = last.is_some_and(|last| last.wish.released || last.wish.policy == Policy::Retain);
+            hear(parts, identities.delete_object(&metadata, retains));
+        }
+    }
+}
+
+fn identity_record_event(parts: &Parts, event: Event<DynamicObject>) {
+    const KIND: &str = "IdentityRecord";
+    let identities = &parts.index.identities;
+    match event {
+        Event::Init => identities.begin_records(),
+        Event::InitApply(object) => {
+            if let Some(record) = parsed(object, KIND) {
+                identities.list_record(record);
+            }
+        }
+        Event::InitDone => {
+            let news = identities.end_records();
+            parts.index.has_listed();
+            hear(parts, news);
+        }
+        Event::Apply(object) => {
+            let news = parsed(object, KIND).and_then(|record| identities.apply_record(record));
+            hear(parts, news);
+        }
+        Event::Delete(object) => {
+            let news = parsed(object, KIND).and_then(|record: IdentityRecord| identities.delete_record(&record));
+            hear(parts, news);
+        }
+    }
+}
+
+/// The identity is looked at, and so are the machines of those who refer to it by an object that says something new.
+fn hear(parts: &Parts, all: impl IntoIterator<Item = News>) {
+    for news in all {
+        for target in parts.index.referring_to(&news.names) {
+            parts.queue.push(target, Urgency::Change, None);
+        }
+        if let Some(identity) = news.identity {
+            let urgency = if news.leaving { Urgency::Deletion } else { Urgency::Change };
+            parts.identity_queue.push(identity, urgency, news.namespace.as_deref());
+        }
+    }
+}
+
 fn target_event(parts: &Parts, event: Event<DynamicObject>) {
-    let understood = |object: DynamicObject| {
-        let name = object.metadata.name.clone().unwrap_or_default();
-        let parsed = serde_json::to_value(object).and_then(serde_json::from_value::<IdentityTarget>);
-        parsed.inspect_err(|error| tracing::error!(name, %error, "this IdentityTarget cannot be read")).ok()
-    };
+    let understood = |object: DynamicObject| parsed::<IdentityTarget>(object, "IdentityTarget");
     match event {
         Event::Init => parts.index.begin_targets(),
         Event::InitApply(object) => {

@@ -108,7 +108,7 @@ fn may_remove(folded: &str, claims: &Complete<Claims>, record: &Record) -> bool 
     let mut refused = false;
     for claim in claims.iter().filter(|claim| claim.leaving.is_none()) {
         match (claim.user.iter().find(|(id, _)| id.folded() == folded), claim.stance) {
-            (Some((_, Ensure::Present)), Stance::Enforce | Stance::Hold(_)) => return false,
+            (Some((_, Ensure::Present | Ensure::Kept)), Stance::Enforce | Stance::Hold(_)) => return false,
             (Some((_, Ensure::Absent)), Stance::Enforce) => refused = true,
             (Some((_, Ensure::Absent)), Stance::Hold(_)) | (None, _) => {}
         }
@@ -133,7 +133,7 @@ fn may_repair(folded: &str, claims: &Complete<Claims>, record: &Record, live: &L
                 wanted = true;
                 asked |= claim.repair.contains(id);
             }
-            None => {}
+            Some(Ensure::Kept) | None => {}
         }
     }
     let alive = shown.principal_id.as_ref().is_some_and(|shown| shown.eq_ignore_ascii_case(own));

@@ -1,5 +1,6 @@
 //! What assignments say about one target.
 use crate::ids::IdentityId;
+pub use crate::reference::{Reference, Referred};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
@@ -22,6 +23,9 @@ impl fmt::Display for ClaimKey {
 pub enum Ensure {
     Present,
     Absent,
+    /// Stays as it is: what a reference stands for that does not say yet, or cannot be read. It protects, and asks for
+    /// nothing.
+    Kept,
 }
 
 /// What a claim wants of the system-assigned identity.
@@ -106,6 +110,8 @@ pub struct Claim {
     /// The version of the object's spec: grows with every change of it.
     pub generation: i64,
     pub user: BTreeMap<IdentityId, Ensure>,
+    /// The identities that it names by their objects, by name. What they amount to is in `user`.
+    pub refs: BTreeMap<String, Reference>,
     /// The ids whose dead entries are to be taken off and put on again, whoever put them there.
     pub repair: BTreeSet<IdentityId>,
     pub system: SystemWish,
@@ -118,8 +124,13 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// The ids that this claim declares present.
+    /// The ids that this claim declares present, or keeps from being taken off.
     pub fn present(&self) -> impl Iterator<Item = &IdentityId> {
+        self.user.iter().filter(|(_, ensure)| **ensure != Ensure::Absent).map(|(id, _)| id)
+    }
+
+    /// The ids that this claim wants to be there.
+    pub fn wanted(&self) -> impl Iterator<Item = &IdentityId> {
         self.user.iter().filter(|(_, ensure)| **ensure == Ensure::Present).map(|(id, _)| id)
     }
 

@@ -88,6 +88,7 @@ fn remember(record: &Record, claim: &Claim, claimed: &BTreeSet<&IdentityId>) -> 
         deletion_policy: claim.deletion_policy,
         mode: claim.mode,
         present: claim.present().chain(pending).cloned().collect(),
+        refs: crate::reference::recorded(claim, recorded),
         system_enabled: claim.system == SystemWish::Enabled,
     })
 }
@@ -103,7 +104,7 @@ pub fn adopt(record: &Record, claims: &Complete<Claims>, live: &Live, timestamp:
         .map(|(id, _)| id)
         .collect();
     let ids: BTreeSet<IdentityId> = enforcing()
-        .flat_map(Claim::present)
+        .flat_map(Claim::wanted)
         .filter(|id| live.has(id) && !refused.contains(id) && !record.attached.contains_key(*id))
         .cloned()
         .collect();

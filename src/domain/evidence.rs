@@ -2,6 +2,7 @@
 use crate::claims::{Claim, Claims, Ensure, Holding, Leaving, Stance, SystemWish};
 use crate::live::Live;
 use crate::record::{Record, RecordedClaim};
+use crate::reference::keeping;
 use crate::time::Moment;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Deref;
@@ -174,7 +175,7 @@ impl Complete<Claims> {
             absent().filter(|recorded| !census.gone.contains(&recorded.key.uid)).map(stands_as_recorded).collect();
         let mut claims = read;
         claims.extend(merge_unread(standing, census.unread));
-        let claims = claims.into_iter().map(|claim| with_recorded(claim, record)).collect();
+        let claims = claims.into_iter().map(|claim| keeping(with_recorded(claim, record), record)).collect();
         Ok(Self { claims: Claims::new(claims), gone })
     }
 
@@ -187,8 +188,8 @@ impl Complete<Claims> {
 
     /// The same evidence as if one object were switched to `Enforce`.
     #[must_use]
-    pub fn with_enforced(&self, claim: &Claim) -> Self {
-        Self { claims: self.claims.with(claim.enforced()), gone: self.gone.clone() }
+    pub fn with_enforced(&self, claim: &Claim, record: &Record) -> Self {
+        Self { claims: self.claims.with(keeping(claim.enforced(), record)), gone: self.gone.clone() }
     }
 
     /// The same evidence, with some claims held back: stances are only ever tightened by it.
@@ -213,6 +214,7 @@ fn stands_as_recorded(recorded: &RecordedClaim) -> Claim {
         key: recorded.key.clone(),
         generation: recorded.generation,
         user: recorded.present.iter().map(|id| (id.clone(), Ensure::Present)).collect(),
+        refs: BTreeMap::new(),
         repair: BTreeSet::new(),
         system: if recorded.system_enabled { SystemWish::Enabled } else { SystemWish::Unmanaged },
         mode: recorded.mode,

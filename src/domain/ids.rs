@@ -260,6 +260,18 @@ impl IdentityId {
         &self.0.folded
     }
 
+    /// The subscription's GUID in lower case; empty for an id of ARM's that has none.
+    #[must_use]
+    pub fn subscription(&self) -> &str {
+        self.folded().split('/').nth(2).unwrap_or_default()
+    }
+
+    /// The resource group's name as written; empty for an id of ARM's that has none.
+    #[must_use]
+    pub fn group(&self) -> &str {
+        self.as_str().split('/').nth(4).unwrap_or_default()
+    }
+
     /// The identity's own name: what follows the last slash.
     #[must_use]
     pub fn name(&self) -> &str {

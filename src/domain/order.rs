@@ -14,7 +14,7 @@ mod class;
 mod fair;
 
 use crate::pace::Urgency;
-use crate::{Moment, TargetId};
+use crate::{IdentityId, Moment, TargetId};
 use class::Class;
 use fair::Name;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -23,6 +23,23 @@ use std::time::Duration;
 
 /// A target as the scheduler knows it: the same for every spelling of its id.
 pub type Target = Arc<TargetId>;
+
+/// What can be visited: known by its id, and counted in a subscription.
+pub trait Scheduled: Clone + Ord + std::hash::Hash + std::fmt::Debug {
+    fn subscription(&self) -> &str;
+}
+
+impl Scheduled for Arc<TargetId> {
+    fn subscription(&self) -> &str {
+        self.as_ref().subscription()
+    }
+}
+
+impl Scheduled for Arc<IdentityId> {
+    fn subscription(&self) -> &str {
+        self.as_ref().subscription()
+    }
+}
 
 /// The flow of what no namespace asked for.
 const NOBODY: &str = "";
@@ -55,20 +72,20 @@ impl Bounds {
 
 /// What is to be done now.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum Turn<K = Target> {
     /// Visit this target. It is under way until [`Scheduler::done`].
-    Visit(Target, Urgency),
+    Visit(K, Urgency),
     /// Nothing may begin before then, unless something is pushed or done.
     Wait(Option<Moment>),
 }
 
 /// Targets that are due and those that will be.
 #[derive(Debug)]
-pub struct Scheduler {
+pub struct Scheduler<K = Target> {
     bounds: Bounds,
-    entries: HashMap<Target, Entry>,
-    classes: BTreeMap<Urgency, Class>,
-    later: BTreeSet<(Moment, Target)>,
+    entries: HashMap<K, Entry>,
+    classes: BTreeMap<Urgency, Class<K>>,
+    later: BTreeSet<(Moment, K)>,
     /// Visits that are busy, by subscription.
     busy: HashMap<Name, usize>,
     under_way: usize,
@@ -114,7 +131,7 @@ pub struct Depth {
     pub oldest: Duration,
 }
 
-impl Scheduler {
+impl<K: Scheduled> Scheduler<K> {
     #[must_use]
     pub fn new(bounds: Bounds) -> Self {
         Self {
@@ -131,7 +148,7 @@ impl Scheduler {
 
     /// Visit this target as soon as its turn comes, since this namespace asks for it. While it is being visited: once
     /// more afterwards.
-    pub fn push(&mut self, now: Moment, target: Target, urgency: Urgency, namespace: Option<&str>) {
+    pub fn push(&mut self, now: Moment, target: K, urgency: Urgency, namespace: Option<&str>) {
         let namespace = namespace.unwrap_or(NOBODY);
         if let Some(visit) = self.entries.get_mut(&target).and_then(|entry| entry.visit.as_mut()) {
             if visit.again.as_ref().is_none_or(|(known, _)| urgency < *known) {
@@ -142,7 +159,7 @@ impl Scheduler {
         self.make_ready(now, target, urgency, namespace);
     }
 
-    fn make_ready(&mut self, now: Moment, target: Target, urgency: Urgency, namespace: &str) {
+    fn make_ready(&mut self, now: Moment, target: K, urgency: Urgency, namespace: &str) {
         let known = self.entries.get(&target).and_then(|entry| entry.ready);
         if known.is_some_and(|known| known.urgency <= urgency) {
             return;
@@ -166,7 +183,7 @@ impl Scheduler {
     }
 
     /// Takes a target out of what is due.
-    fn leave(&mut self, target: &Target) {
+    fn leave(&mut self, target: &K) {
         let Some(entry) = self.entries.get_mut(target) else { return };
         if let Some(ready) = entry.ready.take()
             && let Some(class) = self.classes.get_mut(&ready.urgency)
@@ -175,13 +192,13 @@ impl Scheduler {
         }
     }
 
-    fn forget_later(&mut self, target: &Target) {
+    fn forget_later(&mut self, target: &K) {
         if let Some((at, _)) = self.entries.get_mut(target).and_then(|entry| entry.later.take()) {
             self.later.remove(&(at, target.clone()));
         }
     }
 
-    fn set_later(&mut self, target: &Target, at: Moment, urgency: Urgency) {
+    fn set_later(&mut self, target: &K, at: Moment, urgency: Urgency) {
         self.forget_later(target);
         let target = self.entries.get_key_value(target).map_or(target, |(known, _)| known).clone();
         let entry = self.entries.entry(target.clone()).or_insert_with(|| Entry::of(&self.nobody));
@@ -190,7 +207,7 @@ impl Scheduler {
     }
 
     /// The target is due then, if it is not due sooner.
-    pub fn later(&mut self, target: &Target, at: Moment, urgency: Urgency) {
+    pub fn later(&mut self, target: &K, at: Moment, urgency: Urgency) {
         let entry = self.entries.get(target);
         let sooner = entry.is_some_and(|entry| {
             let ready = entry.ready.is_some_and(|ready| ready.urgency <= urgency);
@@ -203,7 +220,7 @@ impl Scheduler {
 
     /// Somebody has just looked: a target that is or will be due for no more than a look need not be visited before
     /// then. Never nearer, and nothing that is under way, a change, a deletion or a retry. True: it was put off.
-    pub fn defer(&mut self, target: &Target, at: Moment) -> bool {
+    pub fn defer(&mut self, target: &K, at: Moment) -> bool {
         let Some(entry) = self.entries.get(target).filter(|entry| entry.visit.is_none()) else { return false };
         let urgencies =
             entry.ready.map(|ready| ready.urgency).into_iter().chain(entry.later.map(|(_, urgency)| urgency));
@@ -218,14 +235,14 @@ impl Scheduler {
 
     /// It is under way, or due for more than a look.
     #[must_use]
-    pub fn is_busy_with(&self, target: &Target) -> bool {
+    pub fn is_busy_with(&self, target: &K) -> bool {
         self.entries
             .get(target)
             .is_some_and(|entry| entry.visit.is_some() || entry.ready.is_some_and(|ready| !is_a_look(ready.urgency)))
     }
 
     /// Whose turn it is. `gate` says how long it is until a read of that class may leave in that subscription.
-    pub fn pop(&mut self, now: Moment, gate: impl Fn(&str, Urgency) -> Duration) -> Turn {
+    pub fn pop(&mut self, now: Moment, gate: impl Fn(&str, Urgency) -> Duration) -> Turn<K> {
         self.fall_due(now);
         for (urgency, class) in &mut self.classes {
             class.reopen(now);
@@ -254,7 +271,7 @@ impl Scheduler {
         }
     }
 
-    fn begin(&mut self, target: &Target, subscription: &Name) {
+    fn begin(&mut self, target: &K, subscription: &Name) {
         if let Some(entry) = self.entries.get_mut(target) {
             entry.ready = None;
             entry.visit = Some(Box::default());
@@ -284,7 +301,7 @@ impl Scheduler {
     }
 
     /// The visit waits for an operation: it keeps its subscription from nothing meanwhile.
-    pub fn parked(&mut self, target: &Target) {
+    pub fn parked(&mut self, target: &K) {
         let visit = self.entries.get_mut(target).and_then(|entry| entry.visit.as_mut());
         if visit.is_some_and(|visit| !std::mem::replace(&mut visit.parked, true)) {
             self.one_less_busy(target.subscription());
@@ -292,7 +309,7 @@ impl Scheduler {
     }
 
     /// The operation has ended, and the visit goes on: what was begun is not held up, whatever the bound.
-    pub fn resumed(&mut self, target: &Target) {
+    pub fn resumed(&mut self, target: &K) {
         let visit = self.entries.get_mut(target).and_then(|entry| entry.visit.as_mut());
         if visit.is_some_and(|visit| std::mem::take(&mut visit.parked)) {
             let subscription = Name::from(target.subscription());
@@ -302,7 +319,7 @@ impl Scheduler {
     }
 
     /// The visit has ended; the next one is due then, if ever, or at once if something came in meanwhile.
-    pub fn done(&mut self, now: Moment, target: &Target, next: Option<(Moment, Urgency)>) {
+    pub fn done(&mut self, now: Moment, target: &K, next: Option<(Moment, Urgency)>) {
         let Some(visit) = self.entries.get_mut(target).and_then(|entry| entry.visit.take()) else { return };
         self.under_way -= 1;
         if !visit.parked {
@@ -322,8 +339,8 @@ impl Scheduler {
     /// How much is due, and how much under way.
     #[must_use]
     pub fn depths(&self, now: Moment) -> Depths {
-        let since = |target: &Target| self.entries.get(target).and_then(|entry| entry.ready).map(|ready| ready.since);
-        let depth = |class: &Class| {
+        let since = |target: &K| self.entries.get(target).and_then(|entry| entry.ready).map(|ready| ready.since);
+        let depth = |class: &Class<K>| {
             let oldest = class.oldest().and_then(since).map_or(Duration::ZERO, |since| now.since(since));
             Depth { due: class.len(), oldest }
         };

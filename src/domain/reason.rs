@@ -22,6 +22,9 @@ pub enum Reason {
     RemovalsPaced,
     RemovalsPaused,
     Throttled,
+    IdentityNotReady,
+    ResourceGroupNotFound,
+    IdentityInUse,
     // Said by claims.
     Conflict,
     Contested,
@@ -31,6 +34,10 @@ pub enum Reason {
     EndpointUnguarded,
     EndpointTooOld,
     InvalidSpec,
+    IdentityExists,
+    OutputsRefused,
+    LocationDiffers,
+    NameTooLongForMachines,
     // Seen on the machine.
     IdentityDangling,
     // Said by ARM about rights, locks and rules.
@@ -97,6 +104,10 @@ impl Reason {
             | Self::RemovalsPaced
             | Self::RemovalsPaused
             | Self::Throttled
+            | Self::IdentityNotReady
+            | Self::ResourceGroupNotFound
+            | Self::LocationDiffers
+            | Self::NameTooLongForMachines
             | Self::CredentialUnavailable
             | Self::ArmUnreachable
             | Self::ArmFailed
@@ -104,7 +115,9 @@ impl Reason {
             | Self::OperationFailed
             | Self::RecordConflict
             | Self::KubernetesRefused => Stall::Never,
-            Self::AuthorizationFailed | Self::AssignRefused | Self::IdentityNotFound => Stall::AfterGrace,
+            Self::AuthorizationFailed | Self::AssignRefused | Self::IdentityNotFound | Self::IdentityInUse => {
+                Stall::AfterGrace
+            }
             Self::Conflict
             | Self::Contested
             | Self::ManagedByAKS
@@ -113,6 +126,8 @@ impl Reason {
             | Self::EndpointUnguarded
             | Self::EndpointTooOld
             | Self::InvalidSpec
+            | Self::IdentityExists
+            | Self::OutputsRefused
             | Self::IdentityDangling
             | Self::ScopeLocked
             | Self::PolicyDenied

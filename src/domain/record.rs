@@ -29,6 +29,8 @@ pub struct RecordedClaim {
     pub deletion_policy: DeletionPolicy,
     pub mode: Mode,
     pub present: BTreeSet<IdentityId>,
+    /// The identity that each of its references stood for, by the reference's name.
+    pub refs: BTreeMap<String, IdentityId>,
     /// It declared the system-assigned identity `Enabled`.
     pub system_enabled: bool,
 }

@@ -1,5 +1,5 @@
-//! The name of a target's `IdentityTarget`: legible, and one for all spellings of the id.
-use crate::ids::TargetId;
+//! The name of a resource's record (`IdentityTarget`, `IdentityRecord`): legible, and one for all spellings of the id.
+use crate::ids::{IdentityId, TargetId};
 use data_encoding::BASE32_NOPAD;
 use sha2::{Digest, Sha256};
 
@@ -12,9 +12,19 @@ const HASH_BYTES: usize = 10;
 /// `<machine's name, at most 40 characters>-<16 characters of the id's hash>`.
 #[must_use]
 pub fn target_name(target: &TargetId) -> String {
-    let digest = Sha256::digest(target.folded().as_bytes());
+    named(target.name(), target.folded())
+}
+
+/// The same of a user-assigned identity.
+#[must_use]
+pub fn identity_name(id: &IdentityId) -> String {
+    named(id.name(), id.folded())
+}
+
+fn named(name: &str, folded: &str) -> String {
+    let digest = Sha256::digest(folded.as_bytes());
     let hash = BASE32_NOPAD.encode(&digest[..HASH_BYTES]).to_ascii_lowercase();
-    let legible: String = target.name().to_lowercase().chars().map(dns_safe).take(LEGIBLE).collect();
+    let legible: String = name.to_lowercase().chars().map(dns_safe).take(LEGIBLE).collect();
     match legible.trim_matches('-') {
         "" => hash,
         name => format!("{name}-{hash}"),

@@ -98,11 +98,15 @@ impl Verdict {
         }
     }
 
-    fn on_the_way(reason: Reason, message: String) -> Self {
+    /// Not ready yet: work is under way, or waits for what time may mend.
+    #[must_use]
+    pub fn on_the_way(reason: Reason, message: String) -> Self {
         Self { ready: Ready::False, reason, message, reconciling: true, stalled: false }
     }
 
-    fn of(reason: Reason, message: String, lasting: Duration) -> Self {
+    /// Not ready for this reason, which has lasted for so long.
+    #[must_use]
+    pub fn of(reason: Reason, message: String, lasting: Duration) -> Self {
         let stalled = match reason.stall() {
             Stall::Never => false,
             Stall::AfterGrace => lasting >= GRACE,
@@ -113,7 +117,8 @@ impl Verdict {
 }
 
 /// A fall from `Ready` rests on a fresh read, which trouble does not give: it is `Unknown` at most.
-fn troubled(trouble: &Trouble, was_ready: bool) -> Verdict {
+#[must_use]
+pub fn troubled(trouble: &Trouble, was_ready: bool) -> Verdict {
     let verdict = Verdict::of(trouble.reason, trouble.message.clone(), trouble.lasting);
     let missing = trouble.reason == Reason::TargetNotFound && trouble.lasting >= MISSING;
     let ready = match (was_ready, verdict.stalled || trouble.unwell >= GRACE) {
@@ -196,12 +201,35 @@ type Obstacle = (Reason, String, Duration);
 fn obstacle(case: Case<'_>, plan: &Plan) -> Option<Obstacle> {
     unreadable(case)
         .or_else(|| conflict(case, plan))
+        .or_else(|| contradicted(case))
         .or_else(|| aks(case))
         .or_else(|| flexible(case, plan))
         .or_else(|| aside(case, plan))
         .or_else(|| dangling(case, plan))
         .or_else(|| contested(case, plan))
         .or_else(|| held(case, plan))
+        .or_else(|| waiting_refs(case))
+}
+
+/// A reference says the opposite of another entry of the same assignment.
+fn contradicted(case: Case<'_>) -> Option<Obstacle> {
+    let (name, id) = case.claim.contradicted().next().filter(|_| case.claim.leaving.is_none())?;
+    let message = format!(
+        "the reference {name} and another entry of this assignment say the opposite of {id}: neither is applied; remove one"
+    );
+    Some((Reason::Conflict, message, Duration::ZERO))
+}
+
+/// References whose identities are not there yet: they are waited for, and all else is done.
+fn waiting_refs(case: Case<'_>) -> Option<Obstacle> {
+    let refs = case.claim.refs.iter().filter(|_| case.claim.leaving.is_none());
+    let mut waiting = refs.filter_map(|(name, reference)| Some(format!("{name}: {}", reference.waits()?)));
+    let first = waiting.next()?;
+    let more = match waiting.count() {
+        0 => String::new(),
+        n => format!(" (and {n} more)"),
+    };
+    Some((Reason::IdentityNotReady, first + &more, Duration::ZERO))
 }
 
 fn unreadable(case: Case<'_>) -> Option<Obstacle> {
@@ -214,9 +242,9 @@ fn unreadable(case: Case<'_>) -> Option<Obstacle> {
 
 fn conflict(case: Case<'_>, plan: &Plan) -> Option<Obstacle> {
     let disputed = |what: String, ensure: Ensure, present: &[ClaimKey], absent: &[ClaimKey]| {
-        let binds = case.claim.enforces() || ensure == Ensure::Present;
-        let others = if ensure == Ensure::Present { absent } else { present };
-        let (mine, theirs) = if ensure == Ensure::Present { ("present", "absent") } else { ("absent", "present") };
+        let binds = case.claim.enforces() || ensure != Ensure::Absent;
+        let others = if ensure == Ensure::Absent { present } else { absent };
+        let (mine, theirs) = if ensure == Ensure::Absent { ("absent", "present") } else { ("present", "absent") };
         binds.then(|| {
             let message =
                 format!("{what} is declared {mine} here and {theirs} by {}: neither is applied", list(others));
@@ -391,6 +419,7 @@ mod tests {
             key: ClaimKey { namespace: "shop".into(), name: "web".into(), uid: "u1".into() },
             generation: 1,
             user: [(db.clone(), Ensure::Present)].into(),
+            refs: BTreeMap::new(),
             repair: std::collections::BTreeSet::new(),
             system: SystemWish::Unmanaged,
             mode: Mode::Observe,

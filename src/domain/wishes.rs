@@ -34,7 +34,7 @@ impl Voices {
         match (ensure, claim.enforces()) {
             (Ensure::Present, true) => self.present.push(claim.key.clone()),
             (Ensure::Absent, true) => self.absent.push(claim.key.clone()),
-            (Ensure::Present, false) => self.protecting.push(claim.key.clone()),
+            (Ensure::Present, false) | (Ensure::Kept, _) => self.protecting.push(claim.key.clone()),
             (Ensure::Absent, false) => {}
         }
     }

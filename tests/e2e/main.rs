@@ -2,6 +2,7 @@
 //! what people are told.
 mod absence;
 mod admission;
+mod admission_identities;
 mod api_server;
 mod chaos;
 mod clouds;
@@ -14,6 +15,7 @@ mod faults_some;
 mod faults_unknown;
 mod harness;
 mod holding;
+mod identities;
 mod killed;
 mod laundering;
 mod leading;

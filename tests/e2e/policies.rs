@@ -6,7 +6,7 @@ use devenv::control_plane::{ControlPlane, Options};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use lanyard::api::{IdentityAssignment, IdentityTarget};
+use lanyard::api::{DELETE_ADOPTED, IdentityAssignment, IdentityRecord, IdentityTarget, UserAssignedIdentity};
 use serde_json::{Value, json};
 use std::path::Path;
 use std::time::Duration;
@@ -43,8 +43,9 @@ impl Cluster {
             loop {
                 pace.tick().await;
                 let scopes = self.declare("unscoped", "a", &["a"]).await;
+                let identities = self.declare_identity("unscoped", &spelled_out("a")).await;
                 let writers = create_target(&jane, true).await;
-                if is_forbidden(&scopes) && is_forbidden(&writers) {
+                if is_forbidden(&scopes) && is_forbidden(&identities) && is_forbidden(&writers) {
                     return;
                 }
             }
@@ -82,6 +83,16 @@ impl Cluster {
         Api::namespaced(self.admin.clone(), namespace)
     }
 
+    fn identities(&self, namespace: &str) -> Api<UserAssignedIdentity> {
+        Api::namespaced(self.admin.clone(), namespace)
+    }
+
+    /// Puts an identity to the server, without keeping it.
+    async fn declare_identity(&self, namespace: &str, spec: &Value) -> kube::Result<UserAssignedIdentity> {
+        let dry = PostParams { dry_run: true, ..PostParams::default() };
+        self.identities(namespace).create(&dry, &user_assigned(spec)).await
+    }
+
     /// Puts an assignment to a machine of one group, with identities of others, to the server, without keeping it.
     async fn declare(&self, namespace: &str, group: &str, identities: &[&str]) -> kube::Result<IdentityAssignment> {
         let dry = PostParams { dry_run: true, ..PostParams::default() };
@@ -101,6 +112,21 @@ fn assignment(group: &str, identities: &[&str]) -> IdentityAssignment {
     let ids: Vec<Value> = identities.iter().map(|group| json!({"resourceId": identity(group)})).collect();
     let spec = json!({"target": {"resourceId": machine(group)}, "userAssigned": ids});
     serde_json::from_value(json!({"metadata": {"name": "web"}, "spec": spec})).expect("an assignment")
+}
+
+/// One form of the spec.
+fn spelled_out(group: &str) -> Value {
+    json!({"resourceId": identity(group)})
+}
+
+/// The other.
+fn in_parts(group: &str) -> Value {
+    let subscription = SUB.trim_start_matches("/subscriptions/");
+    json!({"subscriptionId": subscription, "resourceGroup": group, "name": "Shop-db"})
+}
+
+fn user_assigned(spec: &Value) -> UserAssignedIdentity {
+    serde_json::from_value(json!({"metadata": {"name": "db"}, "spec": spec})).expect("an identity")
 }
 
 async fn create_target(client: &kube::Client, dry_run: bool) -> kube::Result<IdentityTarget> {
@@ -224,5 +250,83 @@ async fn only_the_controller_and_administrators_write_targets() -> Result<()> {
     target.record.unique_id = Some("vm-1".into());
     targets(&controller).replace("web", &PostParams::default(), &target).await?;
     targets(&controller).delete("web", &DeleteParams::default()).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_identity_is_created_adopted_and_deleted_within_the_scopes_of_its_namespace() -> Result<()> {
+    let cluster = Cluster::with_base().await?;
+    let scope = format!("{}/resourceGroups/A", SUB.to_uppercase());
+    cluster.namespace("shop", Some(&scope)).await?;
+    for spec in [spelled_out, in_parts] {
+        until(async || cluster.declare_identity("shop", &spec("a")).await.is_ok(), &scope).await?;
+        let answer = cluster.declare_identity("shop", &spec("ab")).await;
+        let said = refusal(&answer).context("refused")?;
+        let expected = format!("{} lies under none of the ARM scopes that namespace shop allows", identity("ab"));
+        assert!(said.contains(&expected), "{said}");
+    }
+    let said = cluster.declare_identity("unscoped", &in_parts("a")).await;
+    assert!(refusal(&said).context("refused")?.contains("allows no ARM scopes"), "{said:?}");
+
+    // What is narrowed later holds neither the controller nor a deletion; to name it for deletion is asked anew.
+    let people = cluster.identities("shop");
+    people.create(&PostParams::default(), &user_assigned(&spelled_out("a"))).await?;
+    cluster.namespace("shop", Some(&format!("{SUB}/resourceGroups/b"))).await?;
+    until(async || is_forbidden(&cluster.declare_identity("shop", &spelled_out("a")).await), "b").await?;
+    let controller: Api<UserAssignedIdentity> = Api::namespaced(cluster.client_of(CONTROLLER).await?, "shop");
+    let params = PatchParams::default();
+    let finalizers = Patch::Merge(json!({"metadata": {"finalizers": ["lanyard.dev/user-assigned-identity"]}}));
+    controller.patch_metadata("db", &params, &finalizers).await?;
+    let status = Patch::Merge(json!({"status": {"observedGeneration": 1}}));
+    controller.patch_status("db", &params, &status).await?;
+    let named = Patch::Merge(json!({"metadata": {"annotations": {DELETE_ADOPTED: "p1"}}}));
+    assert!(is_forbidden(&people.patch("db", &params, &named).await));
+    people.delete("db", &DeleteParams::default()).await?;
+    controller.patch_metadata("db", &params, &Patch::Merge(json!({"metadata": {"finalizers": null}}))).await?;
+    assert_eq!(people.get_opt("db").await?, None);
+    Ok(())
+}
+
+#[tokio::test]
+async fn only_the_controller_and_administrators_write_what_is_remembered_of_identities() -> Result<()> {
+    let cluster = Cluster::with_base().await?;
+    let (controller, jane) = (cluster.client_of(CONTROLLER).await?, cluster.client_of("jane").await?);
+    let owner = json!({"namespace": "shop", "name": "db", "uid": "u1"});
+    let record = json!({"formatVersion": 1, "resourceId": identity("a"), "owner": owner, "origin": "Created"});
+    let record: IdentityRecord = serde_json::from_value(json!({"metadata": {"name": "db"}, "record": record}))?;
+    let records = |client: &kube::Client| Api::<IdentityRecord>::all(client.clone());
+    let said = records(&jane).create(&PostParams::default(), &record).await;
+    let said = refusal(&said).context("refused")?;
+    assert!(said.contains("an IdentityRecord is written by Lanyard's controller alone"), "{said}");
+    records(&controller).create(&PostParams::default(), &record).await?;
+    assert!(is_forbidden(&records(&jane).delete("db", &DeleteParams::default()).await));
+    records(&controller).delete("db", &DeleteParams::default()).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_name_that_is_too_long_for_machines_is_warned_of_and_admitted() -> Result<()> {
+    let cluster = Cluster::with_base().await?;
+    cluster.namespace("shop", Some("*")).await?;
+    until(async || cluster.declare_identity("shop", &spelled_out("a")).await.is_ok(), "*").await?;
+    let file = cluster.control_plane.scratch().path().join("long.json");
+    let apply = async |name: &str| {
+        let subscription = SUB.trim_start_matches("/subscriptions/");
+        let spec = json!({"subscriptionId": subscription, "resourceGroup": "a", "name": name});
+        let object = json!({
+            "apiVersion": "lanyard.dev/v1alpha1", "kind": "UserAssignedIdentity",
+            "metadata": {"name": "db", "namespace": "shop"}, "spec": spec,
+        });
+        std::fs::write(&file, object.to_string())?;
+        let applied =
+            cluster.control_plane.kubectl(["create", "--dry-run=server", "-f", &file.display().to_string()]).await?;
+        let told = String::from_utf8_lossy(&applied.stderr).into_owned();
+        ensure!(applied.status.success(), "{told}");
+        Ok::<_, anyhow::Error>(told)
+    };
+    let warned = async || apply(&"n".repeat(25)).await.is_ok_and(|told| told.contains("Microsoft documents 24"));
+    until(warned, "a name of 25 characters").await?;
+    let told = apply(&"n".repeat(24)).await?;
+    ensure!(!told.contains("Microsoft documents"), "{told}");
     Ok(())
 }

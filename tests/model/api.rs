@@ -152,6 +152,7 @@ fn claim(n: usize, object: &Object, assignment: &Assignment) -> Option<Claim> {
         generation: object.generation.into(),
         key: ClaimKey { namespace: "n".into(), name: n.to_string(), uid: n.to_string() },
         user: present.chain(absent).collect(),
+        refs: std::collections::BTreeMap::new(),
         repair: BTreeSet::new(),
         system: spec.system,
         mode: spec.mode,

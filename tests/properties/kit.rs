@@ -73,6 +73,7 @@ pub fn claim(name: &str, wishes: &str) -> Claim {
     Claim {
         key: ClaimKey { namespace: "shop".into(), name: name.into(), uid: name.into() },
         user: wishes.split_whitespace().map(ensure).collect(),
+        refs: std::collections::BTreeMap::new(),
         repair: BTreeSet::new(),
         system: SystemWish::Unmanaged,
         mode: Mode::Enforce,

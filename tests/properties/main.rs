@@ -5,6 +5,7 @@ mod arm_bucket;
 mod dangling;
 mod dead_entries;
 mod default_identity;
+mod identities;
 mod kit;
 mod lease;
 #[path = "../scenarios/merge.rs"]

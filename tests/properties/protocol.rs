@@ -140,6 +140,7 @@ fn an_object_that_cannot_be_read_protects_what_it_was_recorded_with() {
         deletion_policy: DeletionPolicy::Detach,
         mode: Mode::Enforce,
         present: ids(["a"]),
+        refs: std::collections::BTreeMap::new(),
         system_enabled: false,
     };
     let recorded = Record { claims: vec![known], ..record("m1", "") };

@@ -128,7 +128,8 @@ fn a_recorded_claim() -> impl Strategy<Value = (Shows, RecordedClaim)> {
     (shows, ids(3), a_mode(), a_policy(), any::<bool>()).prop_map(
         |(shows, present, mode, deletion_policy, system_enabled)| {
             let key = ClaimKey { namespace: String::new(), name: String::new(), uid: String::new() };
-            (shows, RecordedClaim { key, generation: 1, deletion_policy, mode, present, system_enabled })
+            let refs = std::collections::BTreeMap::new();
+            (shows, RecordedClaim { key, generation: 1, deletion_policy, mode, present, refs, system_enabled })
         },
     )
 }
@@ -308,7 +309,7 @@ impl Case {
             match (claim.user.get(id), claim.stance) {
                 (Some(Ensure::Present), Stance::Enforce) => voices.present = true,
                 (Some(Ensure::Absent), Stance::Enforce) => voices.absent = true,
-                (Some(Ensure::Present), Stance::Hold(_)) => voices.protected = true,
+                (Some(Ensure::Present), Stance::Hold(_)) | (Some(Ensure::Kept), _) => voices.protected = true,
                 (Some(Ensure::Absent), Stance::Hold(_)) | (None, _) => {}
             }
             let acted_on = self.recorded(&claim.key.uid).is_some_and(|known| known.present.contains(id));

@@ -55,6 +55,7 @@ fn claim(row: &table::Claim) -> Claim {
         generation: 1,
         key: ClaimKey { namespace: "shop".into(), name: row.name.into(), uid: row.name.into() },
         user: row.present.iter().map(of(Ensure::Present)).chain(row.absent.iter().map(of(Ensure::Absent))).collect(),
+        refs: std::collections::BTreeMap::new(),
         repair: BTreeSet::new(),
         system: match row.system {
             System::Enabled => SystemWish::Enabled,

@@ -348,3 +348,74 @@ async fn an_identity_of_an_unknown_form_is_not_asked_for() {
     assert_eq!(server.arm().0.identity(&strange).await.ok(), Some(Asked::Hidden));
     assert!(server.requests().is_empty());
 }
+
+mod identities {
+    use super::*;
+    use lanyard_domain::IdentityId;
+    use lanyard_domain::identity::{AnswerToPut, Tags};
+
+    const DB: &str = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/shop/providers/Microsoft.ManagedIdentity/userAssignedIdentities/db1";
+
+    fn db() -> IdentityId {
+        DB.parse().expect("an id")
+    }
+
+    fn shown(more: &str) -> String {
+        let id = DB.replace("resourceGroups", "resourcegroups");
+        format!(
+            r#"{{"id":"{id}","location":"westeurope","properties":{{"principalId":"p","clientId":"c","tenantId":"t"}}{more}}}"#
+        )
+    }
+
+    #[tokio::test]
+    async fn a_put_says_whether_it_made_the_identity_and_is_not_repeated() {
+        for (status, was) in [(201, AnswerToPut::Made), (200, AnswerToPut::WasThere)] {
+            let server = Server::start([reply(status, &[], &shown(r#","tags":{"A":"1"}"#))]).await;
+            let tags: Tags = [("team", "shop")].into_iter().collect();
+            let written = server.arm().0.put_identity(&db(), "westeurope", &tags, ID).await.expect("answered");
+            assert_eq!(written.answer.0, was);
+            assert_eq!(written.answer.1.tags.get("a"), Some("1"));
+            let request = &server.requests()[0];
+            assert!(request.starts_with(&format!("PUT {DB}?api-version=2023-01-31")), "{request}");
+            assert!(request.ends_with(r#"{"location":"westeurope","tags":{"team":"shop"}}"#), "{request}");
+        }
+        let server = Server::start([error(401, "ExpiredAuthenticationToken"), reply(201, &[], &shown(""))]).await;
+        let refused = server.arm().0.put_identity(&db(), "westeurope", &Tags::default(), ID).await;
+        assert!(matches!(refused, Err(ArmError::TokenReplaced { .. })), "{refused:?}");
+        assert_eq!(server.requests().len(), 1, "its record is written anew first");
+    }
+
+    #[tokio::test]
+    async fn an_identity_that_does_not_tell_who_it_is_is_not_understood() {
+        let unlike = [
+            shown("").replace(r#""principalId":"p","#, ""),
+            shown(r#","tags":{"a":7}"#),
+            shown("").replace("/db1", "/db2"),
+        ];
+        for body in unlike {
+            let server = Server::start([reply(200, &[], &body)]).await;
+            let answer = server.arm().0.user_identity(&db()).await;
+            assert!(matches!(answer, Err(ArmError::AnswerUnreadable { .. })), "{body}: {answer:?}");
+        }
+    }
+
+    #[rstest]
+    #[case::the_identity(
+        404,
+        r#"{"error":{"code":"ResourceNotFound","message":"The Resource 'Microsoft.ManagedIdentity/userAssignedIdentities/db1' under resource group 'shop' was not found."}}"#,
+        true
+    )]
+    #[case::its_group(404, r#"{"error":{"code":"ResourceGroupNotFound","message":"no"}}"#, true)]
+    #[case::the_subscription(404, r#"{"error":{"code":"SubscriptionNotFound","message":"no"}}"#, false)]
+    #[case::somebodys_page(404, "<html>not here</html>", false)]
+    #[tokio::test]
+    async fn only_arms_own_word_says_that_an_identity_is_not_there(
+        #[case] status: u16,
+        #[case] body: &str,
+        #[case] missing: bool,
+    ) {
+        let server = Server::start([reply(status, &[], body)]).await;
+        let answer = server.arm().0.user_identity(&db()).await.expect_err("an error");
+        assert_eq!(matches!(answer, ArmError::NotFound { .. }), missing, "{answer:?}");
+    }
+}

@@ -8,6 +8,7 @@ use crate::controller::schedule::put_off;
 use lanyard_domain::sweep::Scope;
 use lanyard_domain::{Live, Moment, Principal};
 use std::collections::HashSet;
+use std::sync::Arc;
 
 /// Entries that are judged before others get their turn on this thread.
 const A_STRETCH: usize = 20;
@@ -24,10 +25,18 @@ pub async fn take_up(context: &Context, entries: Vec<Listed>, requested: Moment)
                 if let Some(target) = context.fleet.key(&target) {
                     machine(context, &target, *live, requested);
                     seen.push(target);
+                } else if context.index.target_objects(&Arc::new(target.clone())).is_empty() {
+                    // None of ours; but it may have an identity that is to be deleted one day.
+                    context.index.identities.stranger_has(&Arc::new(target), live.user.keys());
                 }
             }
-            Listed::Identity(id, Principal { principal_id: Some(principal), .. }) if context.fleet.declares(&id) => {
-                context.identities.learn_from_list(&id, principal, requested);
+            Listed::Identity(id, Principal { principal_id: Some(principal), .. }) => {
+                if let Some(identity) = context.index.identities.is_another(&id, &principal) {
+                    context.identity_queue.push(identity, Urgency::Drift, None);
+                }
+                if context.fleet.declares(&id) {
+                    context.identities.learn_from_list(&id, principal, requested);
+                }
             }
             Listed::Identity(..) => {}
         }

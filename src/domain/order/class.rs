@@ -1,20 +1,20 @@
 //! What is due in one class of urgency: by subscription, and there by namespace.
-use super::Target;
+use super::Scheduled;
 use super::fair::{Content, Fair, Name};
 use crate::Moment;
 use std::collections::{BTreeMap, BTreeSet};
 
-#[derive(Debug, Default)]
-pub(super) struct Class {
-    subscriptions: Fair<OfSubscription>,
+#[derive(Debug)]
+pub(super) struct Class<K> {
+    subscriptions: Fair<OfSubscription<K>>,
     /// Subscriptions that nothing may be asked of until then.
     shut: BTreeSet<(Moment, Name)>,
     count: usize,
 }
 
-#[derive(Debug, Default)]
-struct OfSubscription {
-    namespaces: Fair<OfNamespace>,
+#[derive(Debug)]
+struct OfSubscription<K> {
+    namespaces: Fair<OfNamespace<K>>,
     count: usize,
     shut: Option<Moment>,
     /// As many visits of it are busy as may be.
@@ -22,26 +22,38 @@ struct OfSubscription {
 }
 
 /// First come, first served.
-type OfNamespace = BTreeMap<u64, Target>;
+type OfNamespace<K> = BTreeMap<u64, K>;
 
-impl Content for OfNamespace {
+impl<K> Default for Class<K> {
+    fn default() -> Self {
+        Self { subscriptions: Fair::default(), shut: BTreeSet::new(), count: 0 }
+    }
+}
+
+impl<K> Default for OfSubscription<K> {
+    fn default() -> Self {
+        Self { namespaces: Fair::default(), count: 0, shut: None, full: false }
+    }
+}
+
+impl<K> Content for OfNamespace<K> {
     fn is_empty(&self) -> bool {
         self.is_empty()
     }
 }
 
-impl Content for OfSubscription {
+impl<K> Content for OfSubscription<K> {
     fn is_empty(&self) -> bool {
         self.count == 0 && self.shut.is_none()
     }
 }
 
-impl OfSubscription {
+impl<K: Scheduled> OfSubscription<K> {
     fn waits(&self) -> bool {
         self.count > 0 && !self.full && self.shut.is_none()
     }
 
-    fn add(&mut self, namespace: &str, arrival: u64, target: Target) -> Name {
+    fn add(&mut self, namespace: &str, arrival: u64, target: K) -> Name {
         let (namespace, queue) = self.namespaces.enter(namespace);
         queue.insert(arrival, target);
         self.namespaces.set_waiting(&namespace, true);
@@ -58,7 +70,7 @@ impl OfSubscription {
         removed
     }
 
-    fn take(&mut self) -> Option<Target> {
+    fn take(&mut self) -> Option<K> {
         let namespace = self.namespaces.first()?.clone();
         let queue = self.namespaces.get_mut(&namespace)?;
         let (_, target) = queue.pop_first()?;
@@ -69,19 +81,19 @@ impl OfSubscription {
         Some(target)
     }
 
-    fn oldest(&self) -> Option<(u64, &Target)> {
+    fn oldest(&self) -> Option<(u64, &K)> {
         let firsts = self.namespaces.contents().filter_map(BTreeMap::first_key_value);
         firsts.map(|(arrival, target)| (*arrival, target)).min_by_key(|(arrival, _)| *arrival)
     }
 }
 
-impl Class {
+impl<K: Scheduled> Class<K> {
     pub fn len(&self) -> usize {
         self.count
     }
 
     /// Adds a target; returns the namespace's name as all share it.
-    pub fn add(&mut self, namespace: &str, arrival: u64, target: Target, full: bool) -> Name {
+    pub fn add(&mut self, namespace: &str, arrival: u64, target: K, full: bool) -> Name {
         let (subscription, of) = self.subscriptions.enter(target.clone().subscription());
         let namespace = of.add(namespace, arrival, target);
         of.full = full;
@@ -90,7 +102,7 @@ impl Class {
         namespace
     }
 
-    pub fn remove(&mut self, target: &Target, namespace: &Name, arrival: u64) {
+    pub fn remove(&mut self, target: &K, namespace: &Name, arrival: u64) {
         let (subscription, of) = self.subscriptions.enter(target.subscription());
         self.count -= usize::from(of.remove(namespace, arrival));
         self.settle(&subscription);
@@ -102,7 +114,7 @@ impl Class {
     }
 
     /// The next target of that subscription, whose turn it is.
-    pub fn take(&mut self, subscription: &Name) -> Option<Target> {
+    pub fn take(&mut self, subscription: &Name) -> Option<K> {
         let target = self.subscriptions.get_mut(subscription)?.take();
         self.count -= usize::from(target.is_some());
         self.subscriptions.serve(subscription);
@@ -142,7 +154,7 @@ impl Class {
     }
 
     /// Who has been waiting for longest.
-    pub fn oldest(&self) -> Option<&Target> {
+    pub fn oldest(&self) -> Option<&K> {
         let oldest = self.subscriptions.contents().filter_map(OfSubscription::oldest);
         oldest.min_by_key(|(arrival, _)| *arrival).map(|(_, target)| target)
     }

@@ -174,6 +174,12 @@ impl Key {
         vec![Self::of_subscription(Bucket::SubscriptionWrites, subscription)]
     }
 
+    /// What a deletion of anything in a subscription draws on.
+    #[must_use]
+    pub fn deletes(subscription: &str) -> Vec<Self> {
+        vec![Self::of_subscription(Bucket::SubscriptionDeletes, subscription)]
+    }
+
     /// What a GET of a machine draws on. Like all of these: the widest first, the narrowest last.
     #[must_use]
     pub fn get(target: &TargetId) -> Vec<Self> {

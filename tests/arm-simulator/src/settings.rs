@@ -49,6 +49,8 @@ pub struct Settings {
     pub failed_operation_resolves: bool,
     /// What a machine shows of an identity that was deleted, or deleted and made again: both have been seen.
     pub dead_entries: DeadEntries,
+    /// How long after its PUT an identity is found by who assigns it; ARM takes up to minutes.
+    pub identity_arrives_after_millis: u64,
     /// One report of a mixed `null` and `{}` refused on a Flexible scale set.
     pub flexible_refuses_mixed_edits: bool,
     /// Older scale set answers blank every entry while an operation runs.
@@ -85,6 +87,7 @@ impl Default for Settings {
             failed_operation_moves_etag: false,
             failed_operation_resolves: false,
             dead_entries: DeadEntries::default(),
+            identity_arrives_after_millis: 0,
             flexible_refuses_mixed_edits: false,
             vmss_blanks_all_while_updating: false,
             page_size: 200,

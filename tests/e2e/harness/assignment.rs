@@ -3,7 +3,7 @@
 use arm_simulator::Machine;
 use lanyard::api::assignment::{
     AksNodePool, DefaultIdentityChange, DeletionPolicy, Ensure, IdentityAssignment, IdentityAssignmentSpec, Mode,
-    SystemAssigned, Target, UserAssigned,
+    SystemAssigned, Target, UserAssigned, UserAssignedRef,
 };
 
 /// What somebody is about to declare.
@@ -16,6 +16,7 @@ pub fn assignment(name: &str) -> Declared {
         target: Target { resource_id: String::new() },
         system_assigned: SystemAssigned::Unmanaged,
         user_assigned: Vec::new(),
+        user_assigned_refs: Vec::new(),
         mode: Mode::Enforce,
         suspend: false,
         drift_interval: "10m".into(),
@@ -61,6 +62,22 @@ impl Declared {
         let mut it = self.present(id);
         it.0.spec.user_assigned.iter_mut().rev().take(1).for_each(|entry| entry.repair = true);
         it
+    }
+
+    /// An identity that is an object of the namespace.
+    pub fn refers(mut self, name: &str) -> Self {
+        self.0.spec.user_assigned_refs.push(UserAssignedRef {
+            name: name.into(),
+            ensure: Ensure::Present,
+            repair: false,
+        });
+        self
+    }
+
+    /// Refers to it no more.
+    pub fn refers_no_more(mut self, name: &str) -> Self {
+        self.0.spec.user_assigned_refs.retain(|entry| entry.name != name);
+        self
     }
 
     /// No longer says anything about this identity.

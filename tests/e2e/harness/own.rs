@@ -14,7 +14,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::Resource;
 use kube::api::{Api, DeleteParams, ListParams, ObjectMeta, Patch, PatchParams, PostParams, ResourceExt as _};
-use lanyard::api::{IdentityAssignment, IdentityTarget};
+use lanyard::api::{IdentityAssignment, IdentityRecord, IdentityTarget, UserAssignedIdentity};
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use tokio::runtime::Runtime;
@@ -184,6 +184,18 @@ async fn clean(client: &kube::Client) -> Result<()> {
     let targets: Api<IdentityTarget> = Api::all(client.clone());
     for left in targets.list_metadata(&ListParams::default()).await?.items {
         remove(&targets, &left.name_any()).await?;
+    }
+    let identities: Api<UserAssignedIdentity> = Api::all(client.clone());
+    if is_missing(identities.list_metadata(&ListParams::default().limit(1)).await)? {
+        return Ok(());
+    }
+    for left in identities.list_metadata(&ListParams::default()).await?.items {
+        let namespace = left.namespace().unwrap_or_default();
+        remove(&namespaced::<UserAssignedIdentity>(client, &namespace), &left.name_any()).await?;
+    }
+    let records: Api<IdentityRecord> = Api::all(client.clone());
+    for left in records.list_metadata(&ListParams::default()).await?.items {
+        remove(&records, &left.name_any()).await?;
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use kube::api::ListParams;
-use lanyard::api::IdentityTarget;
+use lanyard::api::{IdentityRecord, IdentityTarget, UserAssignedIdentity};
 
 use super::{Stage, tail};
 
@@ -27,6 +27,23 @@ pub async fn everything(stage: &Stage<'_>) -> String {
             list.iter().filter(mine).for_each(|target| part("record", pretty(&target.record)));
         }
         Err(error) => part("targets", error.to_string()),
+    }
+    let identities: kube::Api<UserAssignedIdentity> = kube::Api::namespaced(stage.client.clone(), &stage.namespace);
+    match identities.list(&ListParams::default()).await {
+        Ok(list) => list.iter().for_each(|object| {
+            let finalizers = object.metadata.finalizers.clone().unwrap_or_default();
+            let name = object.metadata.name.clone().unwrap_or_default();
+            part(&format!("identity {name}, finalizers {finalizers:?}"), pretty(&object.status));
+        }),
+        Err(error) => part("identities", error.to_string()),
+    }
+    let records: kube::Api<IdentityRecord> = kube::Api::all(stage.client.clone());
+    match records.list(&ListParams::default()).await {
+        Ok(list) => {
+            let mine = |record: &&IdentityRecord| record.record.resource_id.contains(&stage.subscription);
+            list.iter().filter(mine).for_each(|record| part("identity record", pretty(&record.record)));
+        }
+        Err(error) => part("identity records", error.to_string()),
     }
     part("Events", stage.events().await.map_or_else(|error| error.to_string(), |events| events.join("\n")));
     part("ARM", exchanges(stage));

@@ -5,6 +5,7 @@ use super::Machine;
 use crate::id::ResourceId;
 use crate::settings::DeadEntries;
 use crate::simulator::Shared;
+use crate::state::foreign::ForeignAct;
 use crate::state::machine::Orchestration;
 use crate::state::seed::{IdentitySeed, MachineSeed};
 
@@ -89,6 +90,13 @@ pub struct IdentityBuilder {
 }
 
 impl IdentityBuilder {
+    /// A handle to it, whether it is there or not.
+    #[must_use]
+    pub fn unmade(self) -> Identity {
+        let written = self.id.to_string();
+        Identity { shared: self.shared, id: self.id, written }
+    }
+
     /// Makes it, if it is not there.
     pub fn create(self) -> Identity {
         let written = self.id.to_string();
@@ -124,6 +132,24 @@ impl Identity {
         let world = self.shared.world();
         let identity = world.identities.get(&self.id.key());
         identity.map(|identity| identity.principal.principal_id.clone())
+    }
+
+    #[must_use]
+    pub fn tags(&self) -> std::collections::BTreeMap<String, String> {
+        let world = self.shared.world();
+        let identity = world.identities.get(&self.id.key());
+        identity.map(|identity| identity.tags.clone().into_iter().collect()).unwrap_or_default()
+    }
+
+    #[must_use]
+    pub fn location(&self) -> Option<String> {
+        self.shared.world().identities.get(&self.id.key()).map(|identity| identity.location.clone())
+    }
+
+    /// Somebody else does this to it. True: it was there, or is now.
+    #[allow(clippy::must_use_candidate, reason = "a test that made the identity knows that it is there")]
+    pub fn by_a_stranger(&self, act: &ForeignAct) -> bool {
+        self.shared.world().foreign(&self.id.key(), act, "a stranger")
     }
 
     /// References to it stay. True: it was there.

@@ -9,7 +9,9 @@ use super::history::{Actor, Change};
 use super::identity_block::{Entry, IdentityBlock};
 use super::machine::{Machine, Tags};
 use super::operations::Work;
+use super::seed::IdentitySeed;
 use super::writes::Fateful;
+use crate::id::ResourceId;
 
 /// What somebody else does to a machine.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -38,6 +40,14 @@ pub enum ForeignAct {
     BumpEtag,
     SetTags(Tags),
     MarkForDeletion,
+    /// Of a user-assigned identity: made, if it is not there.
+    MakeIdentity(Tags),
+    /// Deleted.
+    UnmakeIdentity,
+    /// Deleted and made again: another principal under the old name.
+    RemakeIdentity,
+    /// Its tags are these from now on.
+    TagIdentity(Tags),
 }
 
 impl World {
@@ -82,11 +92,26 @@ impl World {
             ForeignAct::SetTags(tags) => {
                 self.change(key, who, |_| {}) && self.with(key, |machine| machine.model.tags.clone_from(tags))
             }
+            ForeignAct::MakeIdentity(tags) => self.make_identity(key, tags),
+            ForeignAct::UnmakeIdentity => self.identities.remove(key).is_some(),
+            ForeignAct::RemakeIdentity => {
+                let tags = self.identities.remove(key).map(|old| old.tags).unwrap_or_default();
+                self.make_identity(key, &tags)
+            }
+            ForeignAct::TagIdentity(tags) => {
+                self.identities.get_mut(key).map(|identity| identity.tags.clone_from(tags)).is_some()
+            }
             ForeignAct::MarkForDeletion => self.with(key, |machine| {
                 machine.remember();
                 machine.model.provisioning = super::machine::Provisioning::Deleting;
             }),
         }
+    }
+
+    fn make_identity(&mut self, key: &str, tags: &Tags) -> bool {
+        let Some(id) = ResourceId::parse(key) else { return false };
+        let seed = IdentitySeed { id: id.to_string(), location: None, tags: tags.clone() };
+        self.sow_identity(&seed).is_ok()
     }
 
     fn with(&mut self, key: &str, edit: impl FnOnce(&mut Machine)) -> bool {

@@ -65,6 +65,8 @@ pub struct UserIdentity {
     pub location: String,
     pub tags: Tags,
     pub principal: Principal,
+    /// When it was made by a request: machines may not find it for a while.
+    pub made: Option<Instant>,
 }
 
 impl UserIdentity {
@@ -73,6 +75,7 @@ impl UserIdentity {
             id,
             location: location.to_owned(),
             tags,
+            made: None,
             principal: Principal { principal_id: Uuid::new_v4().to_string(), client_id: Uuid::new_v4().to_string() },
         }
     }

@@ -1,4 +1,6 @@
 //! User-assigned identities as resources: no operation, no `ETag`.
+use std::time::Instant;
+
 use serde_json::Value;
 
 use super::Answer;
@@ -50,14 +52,27 @@ impl World {
                 "The location property is required for this definition.",
             ));
         };
-        let tags = tags_of(&body);
+        let tags = few(tags_of(&body))?;
+        if let Some(existing) =
+            self.identities.get(&id.key()).filter(|existing| !same_place(&existing.location, location))
+        {
+            return Err(Refusal::new(
+                409,
+                "InvalidResourceLocation",
+                format!(
+                    "The resource '{}' already exists in location '{}' in resource group '{}'. A resource with the same name cannot be created in location '{location}'. Please select a new resource name.",
+                    id.name, existing.location, id.group
+                ),
+            ));
+        }
         let tenant = self.tenant_of(&id.subscription).to_owned();
         let place = format!("{id}").replacen("/resourceGroups/", "/resourcegroups/", 1);
         let (status, identity) = if let Some(existing) = self.identities.get_mut(&id.key()) {
             existing.tags = tags;
             (200, existing.rendered(&tenant))
         } else {
-            let identity = UserIdentity::new(id.clone(), location, tags);
+            let mut identity = UserIdentity::new(id.clone(), location, tags);
+            identity.made = Some(Instant::now());
             let shown = identity.rendered(&tenant);
             self.identities.insert(id.key(), identity);
             (201, shown)
@@ -69,9 +84,13 @@ impl World {
     fn patch_identity(&mut self, id: &ResourceId, request: &Admitted<'_>) -> Result<Answer, Refusal> {
         let body = body_of(request)?;
         let tenant = self.tenant_of(&id.subscription).to_owned();
+        if !self.groups.contains_key(&id.group_key()) {
+            return Err(group_not_found(&id.group));
+        }
+        let tags = few(tags_of(&body))?;
         let identity = self.identities.get_mut(&id.key()).ok_or_else(|| not_found(id))?;
         if body.get("tags").is_some() {
-            identity.tags = tags_of(&body);
+            identity.tags = tags;
         }
         Ok(Answer::json(200, &identity.rendered(&tenant)))
     }
@@ -91,6 +110,25 @@ pub fn body_of(request: &Admitted<'_>) -> Result<Value, Refusal> {
 pub fn tags_of(body: &Value) -> Tags {
     let tags = body.get("tags").and_then(Value::as_object);
     tags.into_iter().flatten().filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
+}
+
+/// ARM keeps no more.
+const MOST_TAGS: usize = 50;
+
+fn few(tags: Tags) -> Result<Tags, Refusal> {
+    if tags.len() <= MOST_TAGS {
+        return Ok(tags);
+    }
+    Err(Refusal::new(
+        400,
+        "TooManyTags",
+        format!("The number of tags '{}' exceeds the maximum allowed of '{MOST_TAGS}'.", tags.len()),
+    ))
+}
+
+fn same_place(a: &str, b: &str) -> bool {
+    let folded = |text: &str| text.replace(' ', "").to_lowercase();
+    folded(a) == folded(b)
 }
 
 fn is_name(name: &str) -> bool {

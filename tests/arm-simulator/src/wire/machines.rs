@@ -231,6 +231,13 @@ impl World {
         Ok(after)
     }
 
+    /// The compute provider hears of an identity that was just made a while later.
+    fn is_to_be_found(&self, key: &str) -> bool {
+        let Some(identity) = self.identities.get(key) else { return false };
+        let arrives = std::time::Duration::from_millis(self.settings.identity_arrives_after_millis);
+        identity.made.is_none_or(|made| made.elapsed() >= arrives)
+    }
+
     fn may_assign_all(&self, id: &ResourceId, asked: &IdentityRequest, request: &Admitted<'_>) -> Result<(), Refusal> {
         let mut named = asked.asked();
         if self.settings.null_keys_are_checked {
@@ -251,7 +258,7 @@ impl World {
             );
             return Err(failed_identity_operation(&id.to_string(), &inner));
         }
-        let missing = named.iter().find(|named| !self.identities.contains_key(&fold(named)));
+        let missing = named.iter().find(|named| !self.is_to_be_found(&fold(named)));
         match missing {
             Some(missing) => {
                 let inner = format!("Resource '{}' was not found.", fold(missing));

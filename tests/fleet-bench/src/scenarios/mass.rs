@@ -11,7 +11,7 @@ use super::{PATIENCE, Stopwatch, adopted, percentile};
 use crate::bounds::{READS, WRITES};
 use crate::kubernetes::{SOMEBODY, Wish};
 use crate::options::Options;
-use crate::report::{Report, Row, counted, float};
+use crate::report::{Report, Row, float};
 use crate::stage::{Cost, FIRST, SECOND, Stage, aside, wish, wishes};
 use crate::wait::until;
 
