@@ -1,6 +1,7 @@
 //! `lanyard controller`.
 use crate::api::{IdentityAssignment, IdentityTarget};
-use crate::arm::{Arm, CredentialKind, CredentialOptions, Settings, Share, credential};
+use crate::cli::azure::Azure;
+use crate::cli::cluster::Cluster;
 use crate::clock::Clock;
 use crate::controller::{Brake, Choices, Kubernetes, Parts, Queue, Rate, gate, run};
 use crate::lease::{Elector, Place};
@@ -8,9 +9,7 @@ use crate::telemetry::{CountsExchanges, LogFormat, Metrics, start_logging};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use kube::api::{Api, ListParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use secrecy::SecretString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -38,52 +37,6 @@ pub struct Controller {
     safety: Safety,
     #[command(flatten)]
     process: Process,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Azure")]
-struct Azure {
-    /// The ARM endpoint: https, or plain http to this machine's loopback alone.
-    #[arg(
-        long = "azure-resource-manager-endpoint",
-        env = "AZURE_RESOURCE_MANAGER_ENDPOINT",
-        default_value = "https://management.azure.com",
-        value_name = "URL"
-    )]
-    resource_manager_endpoint: String,
-    /// What tokens are asked for; the endpoint itself unless given.
-    #[arg(long = "azure-resource-manager-audience", env = "AZURE_RESOURCE_MANAGER_AUDIENCE", value_name = "URL")]
-    resource_manager_audience: Option<String>,
-    /// Where tokens come from; the public cloud's login.microsoftonline.com unless given.
-    #[arg(long = "azure-authority-host", env = "AZURE_AUTHORITY_HOST", value_name = "URL")]
-    authority_host: Option<String>,
-    /// The tenant of the credential.
-    #[arg(long = "azure-tenant-id", env = "AZURE_TENANT_ID", value_name = "GUID")]
-    tenant_id: Option<String>,
-    /// The application or managed identity to act as.
-    #[arg(long = "azure-client-id", env = "AZURE_CLIENT_ID", value_name = "GUID")]
-    client_id: Option<String>,
-    /// A client secret. Give it by the environment: a command line is seen by others.
-    #[arg(long = "azure-client-secret", env = "AZURE_CLIENT_SECRET", hide_env_values = true, value_name = "SECRET")]
-    client_secret: Option<SecretString>,
-    /// The service account token of workload identity.
-    #[arg(long = "azure-federated-token-file", env = "AZURE_FEDERATED_TOKEN_FILE", value_name = "FILE")]
-    federated_token_file: Option<PathBuf>,
-    /// Which credential to use: by default the first that is set up of workload-identity, client-secret, managed-identity.
-    #[arg(long, env = "LANYARD_CREDENTIAL", default_value = "default", value_name = "NAME",
-        value_parser = clap::builder::PossibleValuesParser::new(<CredentialKind as strum::VariantNames>::VARIANTS))]
-    credential: String,
-    /// The share of each of ARM's budgets that is spent, in percent. The rest is for whatever else runs as this principal.
-    #[arg(long, env = "LANYARD_ARM_SHARE", default_value_t, value_name = "PERCENT")]
-    arm_share: Share,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Kubernetes")]
-struct Cluster {
-    /// The kubeconfig; else KUBECONFIG, ~/.kube/config, or the pod's service account.
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -168,7 +121,7 @@ impl Controller {
     async fn start(self) -> anyhow::Result<()> {
         let stop = CancellationToken::new();
         let metrics = Arc::new(Metrics::default());
-        let arm = self.azure.arm(&metrics)?;
+        let arm = self.azure.arm(CountsExchanges(metrics.clone()))?;
         let clock = Clock::start();
         let config = self.cluster.config().await?;
         let client = Client::try_from(config.clone())?;
@@ -211,41 +164,6 @@ impl Controller {
             stop.cancel();
         });
         run(Arc::new(parts), elector, listener).await
-    }
-}
-
-impl Azure {
-    fn arm(&self, metrics: &Arc<Metrics>) -> anyhow::Result<Arm> {
-        let audience = self.resource_manager_audience.as_deref();
-        let settings = Settings { share: self.arm_share, ..Settings::new(&self.resource_manager_endpoint, audience)? };
-        let options = CredentialOptions {
-            tenant_id: self.tenant_id.clone(),
-            client_id: self.client_id.clone(),
-            client_secret: self.client_secret.clone(),
-            federated_token_file: self.federated_token_file.clone(),
-            authority_host: self.authority_host.clone(),
-        };
-        let credential = credential(self.credential.parse()?, &options)?;
-        Ok(Arm::new(settings, credential, CountsExchanges(metrics.clone()))?)
-    }
-}
-
-impl Cluster {
-    async fn config(&self) -> anyhow::Result<Config> {
-        let mut config = match &self.kubeconfig {
-            Some(file) => {
-                let kubeconfig = Kubeconfig::read_from(file)
-                    .with_context(|| format!("the kubeconfig {} cannot be read", file.display()))?;
-                Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-                    .await
-                    .with_context(|| format!("the kubeconfig {} leads to no cluster", file.display()))?
-            }
-            None => Config::infer().await.context(
-                "no cluster to work on: give --kubeconfig, set KUBECONFIG, or run in a pod with a service account",
-            )?,
-        };
-        config.connect_timeout = Some(Duration::from_secs(10));
-        Ok(config)
     }
 }
 

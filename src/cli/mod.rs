@@ -1,4 +1,6 @@
 //! The command line.
+mod azure;
+mod cluster;
 pub mod controller;
 pub mod crds;
 
