@@ -19,6 +19,7 @@ mod controller;
 #[doc(hidden)]
 pub mod fail_point;
 mod lease;
+pub mod manifests;
 mod server;
 mod telemetry;
 
