@@ -21,6 +21,7 @@ pub mod fail_point;
 mod lease;
 pub mod manifests;
 mod server;
+pub mod survey;
 mod telemetry;
 
 pub use lanyard_domain as domain;

@@ -9,10 +9,12 @@
 //! ```
 //!
 //! Nothing here decides what to write: that is the core's. Nothing here tries a PATCH twice.
+mod authorization;
 mod chain;
 mod classify;
 mod client;
 mod credential;
+mod describe;
 mod errors;
 mod exchange;
 mod http;
@@ -37,6 +39,7 @@ mod scripted;
 pub use chain::chain;
 pub use client::{Accepted, Arm, Asked, PATCH_LEAVES_WITHIN, Precondition};
 pub use credential::{CredentialError, CredentialKind, CredentialOptions, credential};
+pub use describe::{Described, describe};
 pub use errors::{ArmError, Blame, Missing};
 pub use exchange::{Exchange, Observer};
 pub use lanyard_domain::quota::{Bucket, Share};

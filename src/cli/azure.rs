@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Options of the conversation with ARM.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Azure")]
 pub struct Azure {
     /// The ARM endpoint: https, or plain http to this machine's loopback alone.
@@ -76,5 +76,19 @@ impl Azure {
     /// As [`Self::settings`] and [`Self::credential`].
     pub fn arm(&self, observer: impl Observer) -> anyhow::Result<Arm> {
         Ok(Arm::new(self.settings()?, self.credential()?, observer)?)
+    }
+
+    /// As people run it: with nothing else set up, as whoever signed in by `az login`. A pod or a machine with an
+    /// identity of its own says so in its environment, or by `--credential`.
+    #[must_use]
+    pub fn of_a_person(mut self) -> Self {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let hosted = set("IDENTITY_ENDPOINT") || set("MSI_ENDPOINT");
+        let configured =
+            self.client_id.is_some() || self.client_secret.is_some() || self.federated_token_file.is_some();
+        if self.credential == "default" && !hosted && !configured {
+            self.credential = CredentialKind::AzureCli.to_string();
+        }
+        self
     }
 }

@@ -22,6 +22,7 @@ pub mod evidence;
 mod explain;
 pub mod fate;
 pub mod glance;
+pub mod grants;
 pub mod halving;
 pub mod ids;
 pub mod intend;

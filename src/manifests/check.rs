@@ -3,8 +3,12 @@ use super::documents::{Kind, Manifest};
 use super::place::Problem;
 use super::schema::{self, Misfit};
 use super::tree::{Node, Tree};
-use crate::api::crd;
+use crate::api::assignment::Ensure;
+use crate::api::claim::{claim, drift_interval};
+use crate::api::{IdentityAssignment, crd};
+use crate::domain::plan::MAX_IDENTITIES_IN_REQUEST;
 use kube::core::cel::{CompiledSchema, ErrorKind, Validator, compile_schema};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -51,19 +55,28 @@ impl Checker {
     #[must_use]
     pub fn check(&self, manifest: &Manifest) -> Vec<Problem> {
         let Some(definition) = self.definitions.get(&manifest.kind) else { return Vec::new() };
+        let misfits = self.by_schema(definition, manifest);
+        if misfits.is_empty() { self.by_rules(definition, manifest) } else { misfits }
+    }
+
+    /// The same, faster: rules are asked only where the reading of the object by the controller's own parsers leaves
+    /// something to say. They agree with the rules, to the letter: a test puts the same objects to both, and to the server.
+    #[must_use]
+    pub fn check_quickly(&self, manifest: &Manifest) -> Vec<Problem> {
+        let Some(definition) = self.definitions.get(&manifest.kind) else { return Vec::new() };
+        let misfits = self.by_schema(definition, manifest);
+        if misfits.is_empty() && !is_clear(manifest) { self.by_rules(definition, manifest) } else { misfits }
+    }
+
+    fn by_schema(&self, definition: &Definition, manifest: &Manifest) -> Vec<Problem> {
         let mut misfits = Vec::new();
         schema::check(&definition.schema, manifest.node(), "", &mut misfits);
         match manifest.node().value.get("metadata") {
             Some(metadata) => self.metadata(metadata, &mut misfits),
             None => misfits.push(misfit(manifest.node(), "metadata", "is missing: an object needs a name")),
         }
-        if misfits.is_empty() {
-            return self.by_rules(definition, manifest);
-        }
-        misfits
-            .into_iter()
-            .map(|Misfit { at, path, what }| Problem::new(manifest.at(at), format!("{path} {what}")))
-            .collect()
+        let told = misfits.into_iter();
+        told.map(|Misfit { at, path, what }| Problem::new(manifest.at(at), format!("{path} {what}"))).collect()
     }
 
     fn by_rules(&self, definition: &Definition, manifest: &Manifest) -> Vec<Problem> {
@@ -98,6 +111,23 @@ impl Checker {
                 }
             }
         }
+    }
+}
+
+/// No rule has anything to say about it.
+fn is_clear(manifest: &Manifest) -> bool {
+    match manifest.kind {
+        Kind::IdentityAssignment => {
+            let mut value = manifest.value();
+            value["metadata"]["uid"] = "none yet".into();
+            let Ok(object) = IdentityAssignment::deserialize(value) else { return false };
+            let spec = &object.spec;
+            claim(&object).is_ok()
+                && drift_interval(spec).is_ok()
+                && spec.user_assigned.len() <= MAX_IDENTITIES_IN_REQUEST
+                && !spec.user_assigned.iter().any(|entry| entry.repair && entry.ensure == Ensure::Absent)
+        }
+        Kind::IdentityTarget => false,
     }
 }
 

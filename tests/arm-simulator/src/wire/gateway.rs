@@ -88,6 +88,8 @@ impl World {
                 self.compute(Compute::Poll { subscription: &fold(subscription), operation: id }, headers)?;
                 self.poll(id, request)
             }
+            Place::Rights(scope) => self.rights(scope, &request.token.client),
+            Place::Locks(scope) => Ok(self.locks(scope)),
             Place::Elsewhere => Err(no_such_path()),
         }
     }

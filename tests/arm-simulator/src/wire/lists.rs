@@ -148,6 +148,8 @@ pub fn page_of(call: &Call) -> Option<u64> {
         | routes::Place::Group(_)
         | routes::Place::Resource(_)
         | routes::Place::Operation(_)
+        | routes::Place::Rights(_)
+        | routes::Place::Locks(_)
         | routes::Place::Elsewhere => None,
     }
 }
