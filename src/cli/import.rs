@@ -47,6 +47,9 @@ pub struct Import {
     azure: Azure,
 }
 
+/// The `managedBy` of resource groups.
+type Groups = BTreeMap<String, Option<String>>;
+
 /// What is imported.
 #[derive(Clone, Debug)]
 pub enum Scope {
@@ -108,7 +111,7 @@ impl Import {
         let teller = progress.teller();
         let (machines, groups) = wait_for(async {
             if !self.state.is_empty() {
-                return self.from_files();
+                return self.by_files();
             }
             let reader = Reader::new(self.azure.clone().of_a_person().arm(Counting::default())?, teller);
             let machines = self.by_arm(&reader).await?;
@@ -120,11 +123,13 @@ impl Import {
         let choices = Choices { namespace: &self.namespace, include_aks: self.include_aks };
         let imported = import(&machines, &groups, choices);
         match self.output {
-            Format::Yaml => print(&self.documents(&imported)?)?,
+            Format::Yaml => print(&documents(&imported)?)?,
             Format::Json => {
                 let list = json!({"apiVersion": "v1", "kind": "List", "items": imported.objects});
                 print(&data(Format::Json, &list)?)?;
-                left_out(&imported).iter().for_each(|line| tell(line));
+                for line in left_out(&imported) {
+                    tell(&line);
+                }
             }
             Format::Table => print(&table(&imported))?,
         }
@@ -156,7 +161,7 @@ impl Import {
         Ok(machines)
     }
 
-    fn from_files(&self) -> anyhow::Result<(BTreeMap<TargetId, Live>, BTreeMap<String, Option<String>>)> {
+    fn by_files(&self) -> anyhow::Result<(BTreeMap<TargetId, Live>, Groups)> {
         let (mut machines, mut groups) = (BTreeMap::new(), BTreeMap::new());
         for file in &self.state {
             let state = State::read(file)?;
@@ -166,19 +171,19 @@ impl Import {
         }
         Ok((machines, groups))
     }
+}
 
-    fn documents(&self, imported: &Imported) -> anyhow::Result<String> {
-        let mut text =
-            String::from("# Made by lanyard import: what these machines have. Applied as it is, it changes nothing.\n");
-        for line in left_out(imported) {
-            let _ = writeln!(text, "# {line}");
-        }
-        for object in &imported.objects {
-            text += "---\n";
-            text += &yaml(object)?;
-        }
-        Ok(text)
+fn documents(imported: &Imported) -> anyhow::Result<String> {
+    let mut text =
+        String::from("# Made by lanyard import: what these machines have. Applied as it is, it changes nothing.\n");
+    for line in left_out(imported) {
+        let _ = writeln!(text, "# {line}");
     }
+    for object in &imported.objects {
+        text += "---\n";
+        text += &yaml(object)?;
+    }
+    Ok(text)
 }
 
 /// Machines without identities by their number, whatever else was left out by name.

@@ -10,11 +10,11 @@ use crate::clock::Clock;
 use crate::domain::quota::Bucket;
 use crate::domain::{TargetId, Timestamp};
 use crate::survey::{
-    Declared, Facts, Lookup, Outcome, Reader, Report, State, Stored, assess, stored, suspects, would_write,
+    Assignment, Declared, Facts, Lookup, Outcome, Reader, Report, State, Stored, assess, stored, suspects, would_write,
 };
 use clap::Args;
 use kube::Client;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -95,23 +95,21 @@ impl Plan {
         let only = !self.manifests.filename.is_empty();
         let passed = passed_over(&read);
         let report = wait_for(async {
-            let stored = match from_cluster {
-                true => Some(in_cluster(&self.cluster).await?),
-                false => None,
-            };
+            let stored = if from_cluster { Some(in_cluster(&self.cluster).await?) } else { None };
             let declared = match Declared::new(&read, stored) {
                 Ok(declared) => declared,
                 Err(problems) => return refuse(&problems).map(|()| None),
             };
             // With manifests, those machines that they are about.
-            let named: BTreeSet<TargetId> = match only {
-                true => declared
+            let named: BTreeSet<TargetId> = if only {
+                declared
                     .by_target
                     .iter()
-                    .filter(|(_, all)| all.iter().any(|one| one.is_written()))
+                    .filter(|(_, all)| all.iter().any(Assignment::is_written))
                     .map(|(target, _)| target.clone())
-                    .collect(),
-                false => declared.targets().cloned().collect(),
+                    .collect()
+            } else {
+                declared.targets().cloned().collect()
             };
             let calls = Counting::default();
             let lookup = if self.state.is_empty() {
@@ -182,7 +180,7 @@ pub async fn by_arm(
     let to_ask = if every_identity { all() } else { dead };
     let writing: Vec<&TargetId> = named.iter().filter(|target| would_write(target, facts)).collect();
     let groups = reader.groups(writing.into_iter()).await;
-    let identities = if to_ask.is_empty() { Default::default() } else { reader.identities(to_ask).await };
+    let identities = if to_ask.is_empty() { BTreeMap::new() } else { reader.identities(to_ask).await };
     lookup.groups = groups;
     lookup.identities = identities;
     Ok(lookup)

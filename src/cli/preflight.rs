@@ -167,11 +167,10 @@ fn in_words(found: &Found) -> String {
         say(Style::new().dimmed(), '.', &format!("left of {bucket}: {left} requests"));
     }
     let checked = counted(found.checked, "right");
-    match found.ready {
-        true => {
-            say(GOOD, '+', &format!("ready: {checked} checked, nothing that is needed is missing, nothing is locked"))
-        }
-        false => say(BAD, '-', &format!("not ready: {checked} checked")),
+    if found.ready {
+        say(GOOD, '+', &format!("ready: {checked} checked, nothing that is needed is missing, nothing is locked"));
+    } else {
+        say(BAD, '-', &format!("not ready: {checked} checked"));
     }
     if !found.grants.is_empty() {
         text += "\nFor an administrator (--grants terraform or bicep prints the same for those):\n";

@@ -68,7 +68,9 @@ pub fn machine(machine: &Machine) -> String {
     }
     for IfEnforced { assignment, changes } in &machine.if_enforced {
         let _ = writeln!(text, "    {FAINT}{assignment} enforces nothing; with mode: Enforce it would:{FAINT:#}");
-        changes.iter().for_each(|change| text += &line(change, width));
+        for change in changes {
+            text += &line(change, width);
+        }
     }
     if machine.outcome == Outcome::NotFound || machine.outcome == Outcome::Unread {
         for origin in &machine.declared_by {

@@ -33,7 +33,7 @@ Examples:
 #[derive(Debug, Args)]
 #[command(after_help = HELP)]
 pub struct Show {
-    /// A machine's ARM id; with a cluster also an assignment as namespace/name, or an IdentityTarget by its name.
+    /// A machine's ARM id; with a cluster also an assignment as namespace/name, or a record by its name.
     #[arg(value_name = "TARGET")]
     target: String,
     #[command(flatten)]

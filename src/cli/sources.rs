@@ -81,7 +81,7 @@ pub fn passed_over(read: &Read) -> Option<String> {
 pub fn counted(count: usize, what: &str) -> String {
     match (count, what.split_once(' ')) {
         (1, _) => format!("1 {what}"),
-        (_, Some((first, rest))) => format!("{count} {}s {rest}", first),
+        (_, Some((first, rest))) => format!("{count} {first}s {rest}"),
         (_, None) => format!("{count} {what}s"),
     }
 }

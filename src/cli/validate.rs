@@ -6,6 +6,7 @@ use crate::survey::{Declared, conflicts};
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::process::ExitCode;
 
 /// Options of `validate`.
@@ -91,15 +92,19 @@ fn answer(read: Read) -> Answer {
 }
 
 fn in_words(read: &Read) -> String {
-    let mut text: String = read.problems.iter().map(|problem| format!("{problem}\n")).collect();
+    let mut text = String::new();
+    for problem in &read.problems {
+        let _ = writeln!(text, "{problem}");
+    }
     let assignments = read.manifests.iter().filter(|manifest| manifest.kind == Kind::IdentityAssignment).count();
     let verdict = match read.problems.len() {
         0 => "valid".to_owned(),
         count => counted(count, "problem"),
     };
-    text += &format!("{verdict}: {} in {}", counted(assignments, "IdentityAssignment"), counted(read.files, "file"));
+    let files = counted(read.files, "file");
+    let _ = write!(text, "{verdict}: {} in {files}", counted(assignments, "IdentityAssignment"));
     if let Some(passed) = passed_over(read) {
-        text += &format!("; {passed}");
+        let _ = write!(text, "; {passed}");
     }
     text + "\n"
 }

@@ -221,6 +221,7 @@ pub(super) fn find_duplicates(read: &mut Read) {
 mod tests {
     use super::*;
     use rstest::rstest;
+    use std::fmt::Write as _;
 
     fn read(text: &str) -> Read {
         let mut read = Read::default();
@@ -286,7 +287,7 @@ mod tests {
         let mut text = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
         for n in 1..12 {
             let before = format!("*a{}", n - 1);
-            text.push_str(&format!("a{n}: &a{n} [{}]\n", [before.as_str(); 10].join(", ")));
+            let _ = writeln!(text, "a{n}: &a{n} [{}]", [before.as_str(); 10].join(", "));
         }
         let problems = problems(&text);
         assert!(problems.len() == 1 && problems[0].contains("is no YAML"), "{problems:?}");

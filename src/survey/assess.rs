@@ -79,6 +79,7 @@ pub fn would_write(target: &TargetId, facts: Facts<'_>) -> bool {
 }
 
 /// Declared identities that look dead on the machine: they have to be asked themselves.
+#[must_use]
 pub fn suspects(target: &TargetId, facts: Facts<'_>) -> BTreeSet<IdentityId> {
     let Some(Ok(live)) = facts.lookup.machines.get(target) else { return BTreeSet::new() };
     let declared = facts.declared.of(target).iter().flat_map(|one| one.claim.present());

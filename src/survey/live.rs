@@ -25,6 +25,7 @@ pub struct Lookup {
 }
 
 /// How a resource group is known in [`Lookup::groups`].
+#[must_use]
 pub fn group_key(target: &TargetId) -> String {
     format!("{}/{}", target.subscription(), target.group().to_lowercase())
 }

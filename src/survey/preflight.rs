@@ -240,17 +240,16 @@ async fn locks(reader: &Reader, machines: &BTreeSet<TargetId>, notes: &mut Vec<S
     let subscriptions: BTreeSet<&str> = machines.iter().map(TargetId::subscription).collect();
     for subscription in subscriptions {
         let scope = format!("/subscriptions/{subscription}");
-        match patiently(|| reader.arm().locks(&scope)).await {
-            Ok(locks) => all.extend(locks),
-            Err(_) => {
-                let of_this = machines.iter().filter(|target| target.subscription() == subscription);
-                let groups: BTreeSet<String> = of_this.map(|target| group_of(target.as_str()).to_owned()).collect();
-                for group in groups {
-                    match patiently(|| reader.arm().locks(&group)).await {
-                        Ok(locks) => all.extend(locks),
-                        Err(error) => notes.push(format!("locks on {group} cannot be read: {}", chain(&error))),
-                    }
-                }
+        if let Ok(locks) = patiently(|| reader.arm().locks(&scope)).await {
+            all.extend(locks);
+            continue;
+        }
+        let of_this = machines.iter().filter(|target| target.subscription() == subscription);
+        let groups: BTreeSet<String> = of_this.map(|target| group_of(target.as_str()).to_owned()).collect();
+        for group in groups {
+            match patiently(|| reader.arm().locks(&group)).await {
+                Ok(locks) => all.extend(locks),
+                Err(error) => notes.push(format!("locks on {group} cannot be read: {}", chain(&error))),
             }
         }
     }

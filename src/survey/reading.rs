@@ -176,6 +176,9 @@ fn is_everybodys(error: &ArmError) -> bool {
 }
 
 /// Asks again where time may help. For reads alone.
+///
+/// # Errors
+/// What was said last.
 pub async fn patiently<T, F>(ask: impl Fn() -> F) -> Result<T, ArmError>
 where
     F: Future<Output = Result<T, ArmError>>,

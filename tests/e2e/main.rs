@@ -4,6 +4,7 @@ mod absence;
 mod admission;
 mod api_server;
 mod chaos;
+mod commands;
 mod contested;
 mod dangling;
 mod explained;
