@@ -11,6 +11,11 @@ const FAINT: Style = Style::new().dimmed();
 const BOLD: Style = Style::new().bold();
 const PLAIN: Style = Style::new();
 
+/// Texts of somebody else's: what they hold must not steer a terminal.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
 /// What is shown beside changes.
 #[derive(Clone, Copy, Debug)]
 pub struct Show {
@@ -78,10 +83,10 @@ pub fn machine(machine: &Machine) -> String {
         }
     }
     for warning in &machine.warnings {
-        let _ = writeln!(text, "    {CHANGED}!{CHANGED:#} {warning}");
+        let _ = writeln!(text, "    {CHANGED}!{CHANGED:#} {}", plain(warning));
     }
     if let Some(error) = &machine.error {
-        let _ = writeln!(text, "    {REMOVED}!{REMOVED:#} {error}");
+        let _ = writeln!(text, "    {REMOVED}!{REMOVED:#} {}", plain(error));
     }
     text
 }
@@ -116,7 +121,11 @@ fn line(line: &Line, width: usize) -> String {
         _ => (line.why.clone(), by),
     };
     let held = line.held.as_ref().map(|held| format!(" ({held})")).unwrap_or_default();
-    format!("    {style}{sign} {:width$}  {action:8}{style:#} {why}{by}{held}\n", line.name())
+    format!(
+        "    {style}{sign} {:width$}  {action:8}{style:#} {}\n",
+        plain(line.name()),
+        plain(&format!("{why}{by}{held}"))
+    )
 }
 
 fn summary(report: &Report) -> String {
@@ -154,6 +163,7 @@ pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
     let widths: Vec<usize> = (0..N).map(width).collect();
     let mut text = String::new();
     for row in rows {
+        let row: Vec<String> = row.iter().map(|cell| plain(cell)).collect();
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         let _ = writeln!(text, "{}", cells.join("   ").trim_end());
     }
