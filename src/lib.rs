@@ -19,8 +19,10 @@ mod controller;
 #[doc(hidden)]
 pub mod fail_point;
 mod lease;
+pub mod manifests;
 mod places;
 mod server;
+pub mod survey;
 mod telemetry;
 
 pub use lanyard_domain as domain;

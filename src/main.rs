@@ -1,7 +1,6 @@
 //! Parses, calls the library, turns the result into an exit code.
-use clap::Parser;
 use lanyard::arm::chain;
-use lanyard::cli::Cli;
+use lanyard::cli::{Cli, output};
 use mimalloc::MiMalloc;
 use std::error::Error;
 use std::process::ExitCode;
@@ -12,13 +11,16 @@ use std::process::ExitCode;
 static ALLOCATOR: MiMalloc = MiMalloc;
 
 fn main() -> ExitCode {
-    match Cli::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {}", in_one_line(error.as_ref()));
+    let ended = match Cli::read(std::env::args_os()) {
+        Ok(cli) => cli.run(),
+        Err(code) => return code,
+    };
+    ended.unwrap_or_else(|error| {
+        output::of(&error).unwrap_or_else(|| {
+            output::tell(&format!("error: {}", in_one_line(error.as_ref())));
             ExitCode::FAILURE
-        }
-    }
+        })
+    })
 }
 
 /// What follows the first line quotes the input at fault: a kubeconfig's may hold a token.

@@ -10,12 +10,14 @@
 //!
 //! Nothing here decides what to write: that is the core's. Nothing here tries a write twice.
 mod assertion;
+mod authorization;
 mod certificate;
 mod chain;
 mod classify;
 mod client;
 mod cloud;
 mod credential;
+mod describe;
 mod discovery;
 mod errors;
 mod exchange;
@@ -44,6 +46,7 @@ pub use chain::chain;
 pub use client::{Accepted, Arm, Asked, PATCH_LEAVES_WITHIN, Precondition};
 pub use cloud::{Cloud, CloudError, Place, SigningIn, Whereabouts};
 pub use credential::{CredentialError, CredentialKind, CredentialOptions, credential};
+pub use describe::{Described, describe};
 pub use discovery::credential_at;
 pub use errors::{ArmError, Blame, Missing};
 pub use exchange::{Exchange, Observer};

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 use std::path::PathBuf;
 
 /// Options about Azure, the same for every command.
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Azure")]
 pub struct Azure {
     /// The cloud: `AzurePublic`, `AzureUSGovernment`, `AzureChina`, or `AzureStack` with its endpoint. By default the one whose
@@ -75,6 +75,22 @@ impl Azure {
         let place = self.whereabouts()?.locate()?;
         let credential = credential_at(&place, self.credential.parse()?, &self.credential_options())?;
         Ok(Arm::new(Settings { share: self.arm_share, ..place.settings }, credential, observer)?)
+    }
+
+    /// As people run it: with nothing else set up, as whoever signed in by `az login`. A pod or a machine with an
+    /// identity of its own says so in its environment, or by `--credential`.
+    #[must_use]
+    pub fn of_a_person(mut self) -> Self {
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let hosted = set("IDENTITY_ENDPOINT") || set("MSI_ENDPOINT");
+        let configured = self.client_id.is_some()
+            || self.client_secret.is_some()
+            || self.client_certificate_path.is_some()
+            || self.federated_token_file.is_some();
+        if self.credential == "default" && !hosted && !configured {
+            self.credential = CredentialKind::AzureCli.to_string();
+        }
+        self
     }
 
     fn whereabouts(&self) -> Result<Whereabouts, CloudError> {

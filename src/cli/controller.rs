@@ -1,5 +1,6 @@
 //! `lanyard controller`.
 use super::azure::Azure;
+use super::cluster::Cluster;
 use crate::api::{IdentityAssignment, IdentityRecord, IdentityTarget, UserAssignedIdentity};
 use crate::clock::Clock;
 use crate::controller::{Brake, Choices, IDENTITIES_AT_ONCE, Kubernetes, Parts, Queue, Rate, gate, run};
@@ -8,7 +9,6 @@ use crate::telemetry::{CountsExchanges, LogFormat, Metrics, start_logging};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
 use kube::api::{Api, ListParams};
-use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -37,14 +37,6 @@ pub struct Controller {
     safety: Safety,
     #[command(flatten)]
     process: Process,
-}
-
-#[derive(Debug, Args)]
-#[command(next_help_heading = "Kubernetes")]
-struct Cluster {
-    /// The kubeconfig; else KUBECONFIG, ~/.kube/config, or the pod's service account.
-    #[arg(long, value_name = "FILE")]
-    kubeconfig: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -173,25 +165,6 @@ impl Controller {
             stop.cancel();
         });
         run(Arc::new(parts), elector, listener).await
-    }
-}
-
-impl Cluster {
-    async fn config(&self) -> anyhow::Result<Config> {
-        let mut config = match &self.kubeconfig {
-            Some(file) => {
-                let kubeconfig = Kubeconfig::read_from(file)
-                    .with_context(|| format!("the kubeconfig {} cannot be read", file.display()))?;
-                Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default())
-                    .await
-                    .with_context(|| format!("the kubeconfig {} leads to no cluster", file.display()))?
-            }
-            None => Config::infer().await.context(
-                "no cluster to work on: give --kubeconfig, set KUBECONFIG, or run in a pod with a service account",
-            )?,
-        };
-        config.connect_timeout = Some(Duration::from_secs(10));
-        Ok(config)
     }
 }
 

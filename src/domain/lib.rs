@@ -23,6 +23,7 @@ pub mod evidence;
 mod explain;
 pub mod fate;
 pub mod glance;
+pub mod grants;
 pub mod halving;
 pub mod identity;
 pub mod ids;

@@ -7,6 +7,7 @@ use kube::api::{Api, Patch, PatchParams, PostParams};
 use lanyard::api::IdentityAssignment;
 use lanyard::api::duration::drift_interval;
 use lanyard::domain::{IdentityId, TargetId};
+use lanyard::manifests::{self, Checker, Problem};
 use serde_json::{Value, json};
 
 const SUB: &str = "/subscriptions/5a3b1e00-0000-4000-8000-00000000000A";
@@ -120,10 +121,26 @@ impl Server {
         Self(Api::namespaced(world.client.clone(), &world.namespace))
     }
 
-    /// What the server says to it, without keeping it.
+    /// What the server says to it, without keeping it. `lanyard validate` must take and refuse the same, in the same words.
     async fn answer(&self, changed: &Value) -> Result<Result<(), String>> {
         let dry = PostParams { dry_run: true, ..PostParams::default() };
-        Ok(said(self.0.create(&dry, &assignment(changed)?).await)?)
+        let object = assignment(changed)?;
+        let answer = said(self.0.create(&dry, &object).await)?;
+        let (offline, quickly) = offline(&object)?;
+        ensure!(
+            answer.is_ok() == offline.is_empty(),
+            "{changed}: the server said {answer:?}, offline is said {offline:?}"
+        );
+        ensure!(offline == quickly, "{changed}: {offline:?} thoroughly, {quickly:?} quickly");
+        if let (Err(answer), [one]) = (&answer, offline.as_slice()) {
+            // The field's path comes first, which holds no blank.
+            let sentence = one.split_once(' ').map_or(one.as_str(), |(_, said)| said);
+            ensure!(
+                answer.contains(sentence) || one.contains("too long"),
+                "the server said {answer}, offline is said {one}"
+            );
+        }
+        Ok(answer)
     }
 
     /// The answers must be as told, and `parses` must agree.
@@ -148,6 +165,18 @@ impl Server {
         ensure!(wrong.is_empty(), "{}", wrong.join("\n"));
         Ok(())
     }
+}
+
+/// What `lanyard validate` says, and what commands that are in a hurry say.
+fn offline(object: &IdentityAssignment) -> Result<(Vec<String>, Vec<String>)> {
+    let file = tempfile::NamedTempFile::new()?;
+    std::fs::write(file.path(), serde_json::to_vec(object)?)?;
+    let read = manifests::read(&[file.path().to_owned()], "default");
+    ensure!(read.problems.is_empty() && read.manifests.len() == 1, "{:?}", read.problems);
+    let checker = Checker::new()?;
+    let words = |problems: Vec<Problem>| problems.into_iter().map(|problem| problem.message).collect();
+    let one = &read.manifests[0];
+    Ok((words(checker.check(one)), words(checker.check_quickly(one))))
 }
 
 /// A refusal by a rule names one fault: the schema's own limits add that rules were not looked at.

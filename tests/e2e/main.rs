@@ -6,6 +6,7 @@ mod admission_identities;
 mod api_server;
 mod chaos;
 mod clouds;
+mod commands;
 mod contested;
 mod dangling;
 mod explained;

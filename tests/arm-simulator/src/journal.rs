@@ -136,6 +136,8 @@ fn asked_of_arm(exchange: &Exchange) -> String {
         Some(Place::Resource(_)) => format!("{method} machine"),
         Some(Place::Operation(_)) => "poll".to_owned(),
         Some(Place::Group(_)) => format!("{method} group"),
+        Some(Place::Rights(_)) => "list permissions".to_owned(),
+        Some(Place::Locks(_)) => "list locks".to_owned(),
         Some(Place::Subscription) => format!("{method} subscription"),
         Some(Place::ComputeProvider | Place::Elsewhere) | None => format!("{method} elsewhere"),
     }

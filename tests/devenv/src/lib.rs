@@ -11,6 +11,7 @@
 #![forbid(unsafe_code)]
 
 pub mod certificates;
+pub mod commands;
 pub mod control_plane;
 pub mod crds;
 pub mod demo;

@@ -98,6 +98,8 @@ impl World {
                 Some(stack) => Ok(Answer::json(200, &stack.provider(subscription))),
                 None => Err(no_such_path()),
             },
+            Place::Rights(scope) => self.rights(scope, &request.token.client),
+            Place::Locks(scope) => Ok(self.locks(scope)),
             Place::Elsewhere => Err(no_such_path()),
         }
     }

@@ -149,6 +149,8 @@ pub fn page_of(call: &Call) -> Option<u64> {
         | routes::Place::Resource(_)
         | routes::Place::Operation(_)
         | routes::Place::ComputeProvider
+        | routes::Place::Rights(_)
+        | routes::Place::Locks(_)
         | routes::Place::Elsewhere => None,
     }
 }

@@ -1,5 +1,6 @@
 //! What travels: calls in, replies out, and who handles them.
 pub mod arm;
+pub mod authorization;
 pub mod errors;
 pub mod gateway;
 pub mod identities;

@@ -1,5 +1,5 @@
 //! Paths of ARM, read without case.
-use crate::id::{Kind, ResourceId};
+use crate::id::{Kind, ResourceId, fold};
 
 #[derive(Clone, Debug)]
 pub struct Route {
@@ -17,6 +17,9 @@ pub enum Place {
     Operation(String),
     /// What the compute provider supports.
     ComputeProvider,
+    /// What `Microsoft.Authorization` tells about a scope, which is folded.
+    Rights(String),
+    Locks(String),
     /// A path that exists in ARM, perhaps, but not here.
     Elsewhere,
 }
@@ -35,6 +38,18 @@ impl Route {
 
 fn place(subscription: &str, rest: &[&str]) -> Place {
     let is = |part: &str, name: &str| part.eq_ignore_ascii_case(name);
+    if let [scope @ .., providers, namespace, what] = rest
+        && is(providers, "providers")
+        && is(namespace, "Microsoft.Authorization")
+    {
+        let parts: Vec<&str> = ["", "subscriptions", subscription].iter().chain(scope).copied().collect();
+        let scope = fold(&parts.join("/"));
+        return match fold(what).as_str() {
+            "permissions" => Place::Rights(scope),
+            "locks" => Place::Locks(scope),
+            _ => Place::Elsewhere,
+        };
+    }
     let found = match *rest {
         [] => Some(Place::Subscription),
         [groups, group] if is(groups, "resourceGroups") => Some(Place::Group(group.to_owned())),
@@ -73,7 +88,12 @@ impl Place {
                 *kind != Kind::UserAssignedIdentity
             }
             Self::Operation(_) => true,
-            Self::Subscription | Self::Group(_) | Self::ComputeProvider | Self::Elsewhere => false,
+            Self::Subscription
+            | Self::Group(_)
+            | Self::ComputeProvider
+            | Self::Rights(_)
+            | Self::Locks(_)
+            | Self::Elsewhere => false,
         }
     }
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use devenv::control_plane::Options;
 use devenv::parts::{Part, Parts};
-use devenv::{failover, figures, up};
+use devenv::{commands, failover, figures, up};
 use std::path::PathBuf;
 
 /// A real Kubernetes API and a simulated Azure on this machine, to use Lanyard by hand.
@@ -38,6 +38,15 @@ enum Command {
         #[arg(long, default_value = "target/release/lanyard")]
         lanyard: PathBuf,
     },
+    /// Measures the command line: how soon it says something, and what a plan of many machines asks, takes and weighs
+    Commands {
+        /// The binary to measure: build it with `cargo build --release -p lanyard`
+        #[arg(long, default_value = "target/release/lanyard")]
+        lanyard: PathBuf,
+        /// How many machines
+        #[arg(long, default_value_t = 1000)]
+        machines: usize,
+    },
     /// Measures how long nobody leads of two replicas: killed, and told to stop; takes some ten minutes
     Failover {
         /// The binary to measure: build it with `cargo build --release -p lanyard`
@@ -61,6 +70,7 @@ fn main() -> Result<()> {
         }
         Command::Build => build(),
         Command::Figures { lanyard } => tokio::runtime::Runtime::new()?.block_on(figures::measure(&lanyard)),
+        Command::Commands { lanyard, machines } => commands::measure(&lanyard, machines),
         Command::Failover { lanyard, times } => {
             tokio::runtime::Runtime::new()?.block_on(failover::measure(&lanyard, times))
         }

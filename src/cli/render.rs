@@ -1,0 +1,171 @@
+//! A report for people: what would change first, then what stays and is not ours, each with its reason.
+use super::sources::counted;
+use crate::survey::{IfEnforced, Line, Machine, Mark, Outcome, Report};
+use anstyle::{AnsiColor, Style};
+use std::fmt::Write as _;
+
+const ADDED: Style = AnsiColor::Green.on_default();
+const REMOVED: Style = AnsiColor::Red.on_default();
+const CHANGED: Style = AnsiColor::Yellow.on_default();
+const FAINT: Style = Style::new().dimmed();
+const BOLD: Style = Style::new().bold();
+const PLAIN: Style = Style::new();
+
+/// Texts of somebody else's: what they hold must not steer a terminal.
+fn plain(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control()).collect()
+}
+
+/// What is shown beside changes.
+#[derive(Clone, Copy, Debug)]
+pub struct Show {
+    /// Machines without changes in full.
+    pub unchanged: bool,
+}
+
+/// The whole report.
+#[must_use]
+pub fn report(report: &Report, show: Show) -> String {
+    let mut text = String::new();
+    for machine in &report.machines {
+        let quiet = machine.outcome == Outcome::NoChange && machine.warnings.is_empty() && !has_news(machine);
+        if show.unchanged || !quiet {
+            text += &self::machine(machine);
+            text.push('\n');
+        }
+    }
+    for note in &report.notes {
+        let _ = writeln!(text, "{FAINT}note: {note}{FAINT:#}");
+    }
+    text += &summary(report);
+    text
+}
+
+/// A conflict, a refusal, or an observer's plan.
+fn has_news(machine: &Machine) -> bool {
+    let told = |line: &Line| matches!(line.action, Mark::Conflict | Mark::Refused);
+    machine.identities.iter().any(told) || !machine.if_enforced.is_empty()
+}
+
+/// One machine.
+#[must_use]
+pub fn machine(machine: &Machine) -> String {
+    let (style, sign) = match machine.outcome {
+        Outcome::Change => (CHANGED, '~'),
+        Outcome::NoChange => (PLAIN, ' '),
+        Outcome::NotFound => (CHANGED, '?'),
+        Outcome::Unread => (REMOVED, '!'),
+    };
+    let said = match machine.outcome {
+        Outcome::Change => "",
+        Outcome::NoChange => "no change",
+        Outcome::NotFound => "not found",
+        Outcome::Unread => "NOT READ",
+    };
+    let gap = if said.is_empty() { "" } else { "  " };
+    let mut text = String::new();
+    let _ = writeln!(text, "{style}{sign}{style:#} {BOLD}{}{BOLD:#}{gap}{style}{said}{style:#}", machine.name);
+    let _ = writeln!(text, "  {FAINT}{}{FAINT:#}", machine.resource_id);
+    let width = machine.identities.iter().map(|line| line.name().chars().count()).max().unwrap_or_default();
+    let (due, stays): (Vec<&Line>, Vec<&Line>) = machine.identities.iter().partition(|line| line.action.is_change());
+    for one in due.into_iter().chain(stays) {
+        text += &line(one, width);
+    }
+    for IfEnforced { assignment, changes } in &machine.if_enforced {
+        let _ = writeln!(text, "    {FAINT}{assignment} enforces nothing; with mode: Enforce it would:{FAINT:#}");
+        for change in changes {
+            text += &line(change, width);
+        }
+    }
+    if machine.outcome == Outcome::NotFound || machine.outcome == Outcome::Unread {
+        for origin in &machine.declared_by {
+            let _ = writeln!(text, "    declared by {origin}");
+        }
+    }
+    for warning in &machine.warnings {
+        let _ = writeln!(text, "    {CHANGED}!{CHANGED:#} {}", plain(warning));
+    }
+    if let Some(error) = &machine.error {
+        let _ = writeln!(text, "    {REMOVED}!{REMOVED:#} {}", plain(error));
+    }
+    text
+}
+
+fn line(line: &Line, width: usize) -> String {
+    let (style, sign) = match line.action {
+        Mark::Attach | Mark::Enable => (ADDED, '+'),
+        Mark::Detach | Mark::Disable => (REMOVED, '-'),
+        Mark::Repair => (CHANGED, '~'),
+        Mark::Keep => (PLAIN, '='),
+        Mark::Leave => (FAINT, '.'),
+        Mark::Conflict | Mark::Refused => (CHANGED, '!'),
+    };
+    let action = match line.action {
+        Mark::Attach => "attach",
+        Mark::Detach => "detach",
+        Mark::Enable => "enable",
+        Mark::Disable => "disable",
+        Mark::Repair => "repair",
+        Mark::Keep => "keep",
+        Mark::Leave => "leave",
+        Mark::Conflict => "conflict",
+        Mark::Refused => "refused",
+    };
+    let by: Vec<String> = line.by.iter().map(ToString::to_string).collect();
+    let by = if by.is_empty() { String::new() } else { format!(" by {}", by.join(", ")) };
+    let (why, by) = match line.action {
+        // "declared; attached by Lanyard" reads badly with a name behind it.
+        Mark::Keep | Mark::Conflict | Mark::Refused | Mark::Leave if !by.is_empty() => {
+            (line.why.clone(), format!(" [{}]", by.trim_start_matches(" by ")))
+        }
+        _ => (line.why.clone(), by),
+    };
+    let held = line.held.as_ref().map(|held| format!(" ({held})")).unwrap_or_default();
+    format!(
+        "    {style}{sign} {:width$}  {action:8}{style:#} {}\n",
+        plain(line.name()),
+        plain(&format!("{why}{by}{held}"))
+    )
+}
+
+fn summary(report: &Report) -> String {
+    let summary = &report.summary;
+    let count = |mark: fn(Mark) -> bool| {
+        report.machines.iter().flat_map(|machine| &machine.identities).filter(|line| mark(line.action)).count()
+    };
+    let adds = count(|mark| matches!(mark, Mark::Attach | Mark::Enable));
+    let removes = count(|mark| matches!(mark, Mark::Detach | Mark::Disable));
+    let repairs = count(|mark| mark == Mark::Repair);
+    let conflicts = count(|mark| mark == Mark::Conflict);
+    let mut parts = vec![format!("{} to add", adds), format!("{removes} to remove")];
+    if repairs > 0 {
+        parts.push(format!("{repairs} to repair"));
+    }
+    let mut text = match summary.change {
+        0 => format!("No changes: {} as declared", counted(summary.no_change, "machine")),
+        change => format!("{} of {} would change: {}", change, counted(summary.machines, "machine"), parts.join(", ")),
+    };
+    for (count, what) in [(summary.not_found, "not found"), (conflicts, "in conflict"), (summary.unread, "NOT READ")] {
+        if count > 0 {
+            let _ = write!(text, "; {count} {what}");
+        }
+    }
+    if !report.complete {
+        text += ". This is not the whole plan: more may change on machines that could not be read";
+    }
+    format!("{BOLD}{text}.{BOLD:#}\n")
+}
+
+/// Rows under each other, as kubectl prints them.
+#[must_use]
+pub fn columns<const N: usize>(rows: &[[String; N]]) -> String {
+    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
+    let widths: Vec<usize> = (0..N).map(width).collect();
+    let mut text = String::new();
+    for row in rows {
+        let row: Vec<String> = row.iter().map(|cell| plain(cell)).collect();
+        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
+        let _ = writeln!(text, "{}", cells.join("   ").trim_end());
+    }
+    text
+}

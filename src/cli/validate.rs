@@ -1,0 +1,110 @@
+//! `lanyard validate`: would the API server take these manifests, and do they agree with each other?
+use super::output::{Format, data, print};
+use super::sources::{Manifests, counted, passed_over};
+use crate::manifests::{Kind, Problem, Read};
+use crate::survey::{Declared, conflicts};
+use clap::Args;
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::process::ExitCode;
+
+/// Options of `validate`.
+#[derive(Debug, Args)]
+#[command(after_help = "Exit codes: 0 valid, 1 not valid, or an error.")]
+pub struct Validate {
+    #[command(flatten)]
+    manifests: Manifests,
+    /// How the answer is printed.
+    #[arg(short, long, value_enum, default_value = "table")]
+    output: Format,
+}
+
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Answer {
+    valid: bool,
+    files: usize,
+    objects: usize,
+    passed_over: BTreeMap<String, usize>,
+    problems: Vec<Problem>,
+}
+
+impl Validate {
+    /// Checks, and prints what is wrong.
+    ///
+    /// # Errors
+    /// No manifests, or an answer that cannot be printed.
+    pub fn run(self) -> anyhow::Result<ExitCode> {
+        anyhow::ensure!(!self.manifests.filename.is_empty(), "what is to be validated? Name it by -f FILE, DIR or -");
+        let mut read = self.manifests.checked(true)?;
+        if read.problems.is_empty() {
+            read.problems = disagreements(&read);
+        }
+        if read.manifests.is_empty() && read.problems.is_empty() {
+            let passed = passed_over(&read).map(|said| format!("; {said}")).unwrap_or_default();
+            anyhow::bail!("no manifests of lanyard.dev in {}{passed}", self.manifests.names());
+        }
+        let valid = read.problems.is_empty();
+        match self.output {
+            Format::Table => print(&in_words(&read))?,
+            Format::Json | Format::Yaml => print(&data(self.output, &answer(read))?)?,
+        }
+        Ok(if valid { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    }
+}
+
+/// What the API server takes one by one and the controller cannot satisfy together.
+fn disagreements(read: &Read) -> Vec<Problem> {
+    let declared = match Declared::new(read, None) {
+        Ok(declared) => declared,
+        Err(problems) => return problems,
+    };
+    let mut problems = Vec::new();
+    for (target, assignments) in &declared.by_target {
+        for (line, by) in conflicts(target, assignments) {
+            let places: Vec<_> = by.iter().filter_map(|origin| origin.place.clone()).collect();
+            let others: Vec<String> = by.iter().map(ToString::to_string).collect();
+            if let Some(at) = places.into_iter().max() {
+                let message = format!(
+                    "conflict about {} on {}: {} [{}]",
+                    line.name(),
+                    target.name(),
+                    line.why,
+                    others.join(", ")
+                );
+                problems.push(Problem { at, message });
+            }
+        }
+    }
+    problems.sort();
+    problems
+}
+
+fn answer(read: Read) -> Answer {
+    Answer {
+        valid: read.problems.is_empty(),
+        files: read.files,
+        objects: read.manifests.len(),
+        passed_over: read.passed_over,
+        problems: read.problems,
+    }
+}
+
+fn in_words(read: &Read) -> String {
+    let mut text = String::new();
+    for problem in &read.problems {
+        let _ = writeln!(text, "{problem}");
+    }
+    let assignments = read.manifests.iter().filter(|manifest| manifest.kind == Kind::IdentityAssignment).count();
+    let verdict = match read.problems.len() {
+        0 => "valid".to_owned(),
+        count => counted(count, "problem"),
+    };
+    let files = counted(read.files, "file");
+    let _ = write!(text, "{verdict}: {} in {files}", counted(assignments, "IdentityAssignment"));
+    if let Some(passed) = passed_over(read) {
+        let _ = write!(text, "; {passed}");
+    }
+    text + "\n"
+}
