@@ -8,6 +8,7 @@ use crate::api::assignment::{Ensure, UserAssignedRef};
 use crate::api::claim::released;
 use crate::api::raw::{self, Readable, Unread};
 use crate::api::{IdentityTarget, TargetRecord};
+use crate::telemetry::Standing;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
 use kube::api::DynamicObject;
@@ -255,6 +256,20 @@ impl Index {
             Entry::Unread(_) => None,
         });
         read.flat_map(|read| self.referring(read).claim.present().cloned().collect::<Vec<_>>()).collect()
+    }
+
+    /// How the assignments fare, as far as their conditions tell.
+    pub fn standing(&self) -> Standing {
+        let inner = self.inner();
+        let mut standing = Standing::default();
+        for (_, entry) in inner.assignments.by_uid.values() {
+            let status = match entry {
+                Entry::Read(read) => read.object.status.as_ref(),
+                Entry::Unread(_) => None,
+            };
+            standing.count(status.map_or(&[], |status| &status.conditions));
+        }
+        standing
     }
 
     /// This assignment, which is gone, was let go of before.

@@ -22,7 +22,7 @@ pub enum BuildError {
     /// There is no Go.
     #[error(
         "there is no `go` on PATH; install Go 1.26 to have it built once, or set KUBEBUILDER_ASSETS to a \
-         directory that holds etcd, kube-apiserver, kube-controller-manager and kubectl"
+         directory that holds etcd, kube-apiserver, kube-controller-manager and kubectl (and helm, for the tests of deploy)"
     )]
     NoGo,
     /// There is one, of another line, and it may not fetch the right one.
@@ -85,7 +85,7 @@ impl Builder<'_> {
     }
 
     fn announce(&self, part: Part) {
-        let (name, version) = (part.name(), self.module.version(part));
+        let (name, version) = (part.name(), &self.module.version);
         let seconds = part.usual_time().as_secs();
         (self.tell)(&format!(
             "building {name} {version} from Go modules, once; usually {seconds} s on two cores, \
