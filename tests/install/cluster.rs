@@ -13,8 +13,14 @@ use crate::render::{ALL_PARTS, OVERLAYS, deploy, find, helm, kustomize, objects,
 
 /// Kinds of others, by the Go module that publishes them and the file in it: `tests/published-kinds/go.mod` says which version.
 const PUBLISHED: [(&str, &str); 4] = [
-    ("github.com/prometheus-operator/prometheus-operator", "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"),
-    ("github.com/prometheus-operator/prometheus-operator", "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml"),
+    (
+        "github.com/prometheus-operator/prometheus-operator",
+        "example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml",
+    ),
+    (
+        "github.com/prometheus-operator/prometheus-operator",
+        "example/prometheus-operator-crd/monitoring.coreos.com_prometheusrules.yaml",
+    ),
     ("github.com/argoproj/argo-cd/v3", "manifests/crds/application-crd.yaml"),
     ("github.com/fluxcd/kustomize-controller", "config/crd/bases/kustomize.toolkit.fluxcd.io_kustomizations.yaml"),
 ];
@@ -58,7 +64,8 @@ impl Cluster {
         self.dry_run(&file).await.with_context(|| format!("{what} is not taken"))?;
         let all = objects(text)?;
         let template = &find(&all, "Deployment", "lanyard")?["spec"]["template"];
-        let mut pod = json!({"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"]});
+        let mut pod =
+            json!({"apiVersion": "v1", "kind": "Pod", "metadata": template["metadata"], "spec": template["spec"]});
         pod["metadata"]["name"] = json!("lanyard-0");
         pod["metadata"]["namespace"] = json!("lanyard-system");
         std::fs::write(&file, pod.to_string())?;

@@ -163,7 +163,10 @@ fn the_check_of_a_pull_request_tells_what_would_change_and_refuses_what_is_not_v
     for words in ["## production", "## staging", "~ web", "legacy", "shop-cache"] {
         ensure!(said.contains(words), "{words} is not in: {said}");
     }
-    ensure!(arm.journal().iter().all(|call| call.method == "GET" || call.path.contains("/oauth2/")), "something was written");
+    ensure!(
+        arm.journal().iter().all(|call| call.method == "GET" || call.path.contains("/oauth2/")),
+        "something was written"
+    );
 
     let spoil = |folder: &std::path::Path| {
         let file = folder.join("identities/base/web.yaml");

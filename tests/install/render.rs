@@ -31,7 +31,8 @@ pub const OVERLAYS: [(&str, &[&str]); 5] = [
 ];
 
 /// Values that turn on what is off by default.
-pub const ALL_PARTS: [&str; 3] = ["serviceMonitor.enabled=true", "prometheusRule.enabled=true", "dashboard.enabled=true"];
+pub const ALL_PARTS: [&str; 3] =
+    ["serviceMonitor.enabled=true", "prometheusRule.enabled=true", "dashboard.enabled=true"];
 
 pub fn deploy(path: &str) -> PathBuf {
     paths::repository().join("deploy").join(path)

@@ -93,7 +93,7 @@ impl Part {
             Self::KubeApiserver => 2028,
             Self::KubeControllerManager => 2408,
             Self::Kubectl => 894,
-            Self::Helm => 1100,
+            Self::Helm => 1184,
         }
     }
 

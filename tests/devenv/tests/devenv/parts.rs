@@ -17,7 +17,10 @@ struct Machine(TempDir);
 impl Machine {
     fn new() -> Self {
         let machine = Self(TempDir::new().expect("a directory"));
-        machine.write("modules/control-plane/go.mod", "require k8s.io/kubernetes v1.36.3\nrequire go.etcd.io/etcd/server/v3 v3.6.8\n");
+        machine.write(
+            "modules/control-plane/go.mod",
+            "require k8s.io/kubernetes v1.36.3\nrequire go.etcd.io/etcd/server/v3 v3.6.8\n",
+        );
         machine.write("modules/control-plane/go.sum", "");
         machine
     }

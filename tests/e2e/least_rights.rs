@@ -149,10 +149,18 @@ async fn it_asks_for_what_the_manifests_grant_and_uses_all_of_it() -> Result<()>
 fn a_request_is_told_by_what_it_asks_for() -> Result<()> {
     let asked = |verb, path: &str| Asked { at: std::time::Instant::now(), verb, path: path.into() };
     for (verb, path, expected) in [
-        ("stream", "/apis/lanyard.dev/v1alpha1/identitytargets?watch=true&sendInitialEvents=true", "watch lanyard.dev/identitytargets"),
+        (
+            "stream",
+            "/apis/lanyard.dev/v1alpha1/identitytargets?watch=true&sendInitialEvents=true",
+            "watch lanyard.dev/identitytargets",
+        ),
         ("get", "/apis/lanyard.dev/v1alpha1/userassignedidentities?limit=1", "list lanyard.dev/userassignedidentities"),
         ("get", "/api/v1/namespaces/shop/configmaps/out", "get /configmaps"),
-        ("patch", "/apis/lanyard.dev/v1alpha1/namespaces/shop/identityassignments/web/status?x", "patch lanyard.dev/identityassignments/status"),
+        (
+            "patch",
+            "/apis/lanyard.dev/v1alpha1/namespaces/shop/identityassignments/web/status?x",
+            "patch lanyard.dev/identityassignments/status",
+        ),
         ("update", "/apis/coordination.k8s.io/v1/namespaces/a/leases/lanyard", "update coordination.k8s.io/leases"),
     ] {
         assert_eq!(right(&asked(verb, path))?, expected);
