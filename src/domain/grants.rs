@@ -246,8 +246,10 @@ mod tests {
 
     #[test]
     fn one_resource_gets_a_grant_of_its_own_and_several_get_their_groups() {
-        let id =
-            format!("{}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/db", GROUP.replace("shop", "ids"));
+        let id = format!(
+            "{}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/shop-db",
+            GROUP.replace("shop", "ids")
+        );
         let id: IdentityId = id.parse().expect("an id");
         let needs = needs([&vm("a"), &vm("b")], [&id]);
         let needed: Vec<&Need> = needs.iter().filter(|need| need.weight == Weight::Needed).collect();
