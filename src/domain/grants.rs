@@ -136,7 +136,7 @@ pub fn needs<'a>(
 /// The resource group that a resource lies in: what is granted there is granted below.
 #[must_use]
 pub fn group_of(scope: &str) -> &str {
-    let end = scope.match_indices('/').nth(5).map_or(scope.len(), |(at, _)| at);
+    let end = scope.match_indices('/').nth(4).map_or(scope.len(), |(at, _)| at);
     &scope[..end]
 }
 
@@ -246,14 +246,24 @@ mod tests {
 
     #[test]
     fn one_resource_gets_a_grant_of_its_own_and_several_get_their_groups() {
-        let id =
-            format!("{}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/db", GROUP.replace("shop", "ids"));
+        let id = format!(
+            "{}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/shop-db",
+            GROUP.replace("shop", "ids")
+        );
         let id: IdentityId = id.parse().expect("an id");
         let needs = needs([&vm("a"), &vm("b")], [&id]);
         let needed: Vec<&Need> = needs.iter().filter(|need| need.weight == Weight::Needed).collect();
         let grants = grants(needed);
         let told: Vec<(&str, &str)> = grants.iter().map(|grant| (grant.role.name(), grant.scope.as_str())).collect();
         assert_eq!(told, [("Virtual Machine Contributor", GROUP), ("Managed Identity Operator", id.as_str())]);
+    }
+
+    #[rstest]
+    #[case::a_group(GROUP, GROUP)]
+    #[case::a_machine(&format!("{GROUP}/providers/Microsoft.Compute/virtualMachines/web"), GROUP)]
+    #[case::a_subscription("/subscriptions/s", "/subscriptions/s")]
+    fn a_resource_lies_in_its_group(#[case] scope: &str, #[case] group: &str) {
+        assert_eq!(group_of(scope), group);
     }
 
     #[rstest]

@@ -170,14 +170,14 @@ mod tests {
     #[test]
     fn what_there_is_is_declared_and_the_rest_is_named() {
         let machines = BTreeMap::from([
-            (vm("a", "Web_1"), live(true, &[id("db"), IdentityId::told_by_arm("odd")])),
+            (vm("a", "Web_1"), live(true, &[id("shop-db"), IdentityId::told_by_arm("odd")])),
             (vm("a", "bare"), live(false, &[])),
             (vm("MC_x", "node"), live(true, &[])),
         ]);
         let imported = import(&machines, &BTreeMap::new(), CHOICES);
         assert_eq!(names(&imported), ["web-1"]);
         assert_eq!(imported.objects[0]["spec"]["systemAssigned"], "Enabled");
-        assert_eq!(imported.objects[0]["spec"]["userAssigned"], json!([{"resourceId": id("db").as_str()}]));
+        assert_eq!(imported.objects[0]["spec"]["userAssigned"], json!([{"resourceId": id("shop-db").as_str()}]));
         let why: Vec<&Why> = imported.left_out.iter().map(|left| &left.why).collect();
         assert_eq!(why, [&Why::NoIdentity, &Why::Undeclarable(IdentityId::told_by_arm("odd")), &Why::ManagedByAks]);
         let with = import(&machines, &BTreeMap::new(), Choices { include_aks: true, ..CHOICES });
