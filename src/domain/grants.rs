@@ -167,16 +167,20 @@ pub fn in_words(needs: &BTreeSet<Need>, lacking: &BTreeSet<Need>) -> String {
         let told = needs.iter().map(|need| format!("{} on {}", need.action, need.scope));
         told.collect::<Vec<_>>().join(", ")
     };
+    let asked_for = |needs: &BTreeSet<Need>| {
+        let wanted: BTreeSet<(Role, &str)> = needs.iter().map(|need| (need.role, need.scope.as_str())).collect();
+        let told = wanted.iter().map(|(role, scope)| format!("{} on {scope}", role.name()));
+        told.collect::<Vec<_>>().join(", ")
+    };
     if lacking.is_empty() {
         return format!(
-            "as ARM tells its rights it may {}: a new role assignment takes some minutes to have effect, else a condition \
-             on it or a deny assignment is in the way",
-            listed(needs)
+            "as ARM tells its rights it may {}: a new role assignment takes some minutes to have effect; else a condition \
+             on it or a deny assignment is in the way, or grant it {}",
+            listed(needs),
+            asked_for(needs)
         );
     }
-    let wanted: BTreeSet<(Role, &str)> = lacking.iter().map(|need| (need.role, need.scope.as_str())).collect();
-    let wanted: Vec<String> = wanted.iter().map(|(role, scope)| format!("{} on {scope}", role.name())).collect();
-    format!("as ARM tells its rights it lacks {}: grant it {}", listed(lacking), wanted.join(", "))
+    format!("as ARM tells its rights it lacks {}: grant it {}", listed(lacking), asked_for(lacking))
 }
 
 /// The resource group that a resource lies in: what is granted there is granted below.
