@@ -8,6 +8,9 @@
 //!                                  └────── 412: gather anew ──┘
 //! ```
 //!
+//! The command line asks the same planner, without a controller: [`manifests`] reads what is declared, [`survey`] what is
+//! there, and nothing is written.
+//!
 //! What is decided is decided in [`domain`], a crate of its own without IO, clock or randomness.
 #![forbid(unsafe_code)]
 

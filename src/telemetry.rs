@@ -118,20 +118,36 @@ impl Default for Standing {
     }
 }
 
-impl Standing {
-    /// One more assignment, with these conditions.
-    pub fn count(&mut self, conditions: &[Condition]) {
+/// What an assignment's conditions come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Says {
+    /// The status of `Ready`.
+    ready: &'static str,
+    /// The reason of `Stalled`, where that is true.
+    stalled: Option<&'static str>,
+}
+
+impl Says {
+    pub fn of(conditions: &[Condition]) -> Self {
         let find = |kind: &str| conditions.iter().find(|condition| condition.type_ == kind);
         let ready = match find("Ready").map(|ready| ready.status.as_str()) {
             Some("True") => "True",
             Some("False") => "False",
             Some(_) | None => "Unknown",
         };
-        *self.ready.entry(ready).or_default() += 1;
-        if let Some(stalled) = find("Stalled").filter(|stalled| stalled.status == "True") {
-            // Others may write a status, too: what they invent must not become a label.
-            let known = Reason::iter().map(Reason::as_str).find(|reason| *reason == stalled.reason);
-            *self.stalled.entry(known.unwrap_or("other")).or_default() += 1;
+        // Others may write a status, too: what they invent must not become a label.
+        let known = |reason: &str| Reason::iter().map(Reason::as_str).find(|known| *known == reason).unwrap_or("other");
+        let stalled = find("Stalled").filter(|stalled| stalled.status == "True");
+        Self { ready, stalled: stalled.map(|stalled| known(&stalled.reason)) }
+    }
+}
+
+impl Standing {
+    /// One more assignment, which says this.
+    pub fn count(&mut self, says: Says) {
+        *self.ready.entry(says.ready).or_default() += 1;
+        if let Some(reason) = says.stalled {
+            *self.stalled.entry(reason).or_default() += 1;
         }
     }
 }
@@ -383,10 +399,10 @@ mod tests {
     fn assignments_are_counted_by_what_they_say_and_no_label_is_anybody_s_to_invent() {
         let metrics = Metrics::default();
         let mut standing = Standing::default();
-        standing.count(&[condition("Ready", "True", "AsDeclared")]);
-        standing.count(&[condition("Ready", "False", "Conflict"), condition("Stalled", "True", "Conflict")]);
-        standing.count(&[condition("Ready", "False", "Odd"), condition("Stalled", "True", "Odd-3f2a")]);
-        standing.count(&[condition("Stalled", "False", "Conflict")]);
+        standing.count(Says::of(&[condition("Ready", "True", "AsDeclared")]));
+        standing.count(Says::of(&[condition("Ready", "False", "Conflict"), condition("Stalled", "True", "Conflict")]));
+        standing.count(Says::of(&[condition("Ready", "False", "Odd"), condition("Stalled", "True", "Odd-3f2a")]));
+        standing.count(Says::of(&[condition("Stalled", "False", "Conflict")]));
         let mut lines = assignments(&standing, &metrics);
         lines.sort();
         assert_eq!(

@@ -1,5 +1,6 @@
 //! Bodies that ARM answered some other time, read as its answers are.
 use super::wire;
+use lanyard_domain::identity::Known;
 use lanyard_domain::{IdentityId, Live, Principal, TargetId};
 use serde_json::Value;
 
@@ -7,7 +8,8 @@ use serde_json::Value;
 #[derive(Clone, Debug)]
 pub enum Described {
     Machine(TargetId, Box<Live>),
-    Identity(IdentityId, Principal),
+    /// What machines and lists tell of it, and all of it where the body tells all.
+    Identity(IdentityId, Principal, Option<Known>),
     /// A resource group, by subscription and name in lower case.
     Group {
         key: String,
@@ -27,7 +29,8 @@ pub fn describe(body: &Value) -> Result<Described, String> {
         return Ok(Described::Machine(target, Box::new(live)));
     }
     if let Ok(identity) = id.parse::<IdentityId>() {
-        return Ok(Described::Identity(identity, wire::principal_of(document)));
+        let known = wire::user_identity_of(document).ok();
+        return Ok(Described::Identity(identity, wire::principal_of(document), known));
     }
     match id.to_lowercase().split('/').collect::<Vec<_>>().as_slice() {
         ["", "subscriptions", subscription, "resourcegroups", group] => {

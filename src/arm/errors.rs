@@ -87,8 +87,9 @@ pub enum ArmError {
     },
 
     // A person must act.
-    #[error("Lanyard may not {} on {}: grant it Virtual Machine Contributor there",
-        action.as_deref().unwrap_or("do this"), scope.as_deref().unwrap_or(&told.asked))]
+    #[error("Lanyard may not {} on {}: {}", action.as_deref().unwrap_or("do this"),
+        scope.as_deref().unwrap_or(&told.asked),
+        told.rights.as_deref().unwrap_or("grant it Virtual Machine Contributor there"))]
     Forbidden {
         action: Option<String>,
         scope: Option<String>,
@@ -96,9 +97,11 @@ pub enum ArmError {
         told: Box<Told>,
     },
     #[error(
-        "Lanyard may not assign {}: grant it Managed Identity Operator there, or on their resource group; if they \
-        were deleted, undeclare them",
-        named(ids)
+        "Lanyard may not assign {}: {}",
+        named(ids),
+        told.rights.as_deref().unwrap_or(
+            "grant it Managed Identity Operator there, or on their resource group; if they were deleted, undeclare them"
+        )
     )]
     AssignRefused {
         ids: Vec<IdentityId>,

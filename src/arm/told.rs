@@ -18,6 +18,8 @@ pub struct Told {
     pub message: String,
     /// For support: finds the request in Azure's logs.
     pub correlation_id: Option<String>,
+    /// What was found out afterwards of the rights that a refusal is about.
+    pub rights: Option<String>,
 }
 
 /// The codes by which ARM says that the request itself is wrong.
@@ -105,6 +107,7 @@ impl ErrorBody {
             code: presentable(&self.code),
             message: presentable(&self.message),
             correlation_id,
+            rights: None,
         }
     }
 }

@@ -74,6 +74,11 @@ pub(super) fn user_identity(id: &IdentityId, body: &[u8]) -> Result<Known, Why> 
     if told.to_lowercase() != id.folded() {
         return Err(format!("it is about {told}"));
     }
+    user_identity_of(&document)
+}
+
+/// The same of a document that tells itself what it is about.
+pub(super) fn user_identity_of(document: &Map<String, Value>) -> Result<Known, Why> {
     let properties = document.get("properties").and_then(Value::as_object).ok_or("it has no properties")?;
     let needed = |name: &str| word(properties.get(name)).ok_or_else(|| format!("it does not tell its {name}"));
     Ok(Known {

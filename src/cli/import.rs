@@ -5,8 +5,8 @@ use super::plan::{Counting, wait_for};
 use super::progress::Progress;
 use super::sources::counted;
 use crate::arm::chain;
-use crate::domain::{Live, TargetId};
-use crate::survey::{Choices, Imported, Reader, State, Why, import};
+use crate::domain::{IdentityId, Live, TargetId};
+use crate::survey::{Choices, Imported, Reader, State, Why, import, import_identities};
 use clap::Args;
 use serde_json::json;
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,7 +16,8 @@ use std::process::ExitCode;
 
 const HELP: &str = "\
 What is printed declares exactly what is there: applied, it changes nothing, and `lanyard plan` says so. What it names
-stays on the machine when it is undeclared later, since Lanyard did not attach it.
+stays on the machine when it is undeclared later, since Lanyard did not attach it. Of a subscription or group its
+user-assigned identities are printed, too: they are taken over as they are, and stay when their objects are deleted.
 
 Exit codes: 0 done, 1 an error.
 
@@ -49,6 +50,14 @@ pub struct Import {
 
 /// The `managedBy` of resource groups.
 type Groups = BTreeMap<String, Option<String>>;
+
+/// What there is.
+#[derive(Debug, Default)]
+struct Found {
+    machines: BTreeMap<TargetId, Live>,
+    groups: Groups,
+    identities: BTreeSet<IdentityId>,
+}
 
 /// What is imported.
 #[derive(Clone, Debug)]
@@ -93,9 +102,17 @@ impl Scope {
     fn holds(&self, target: &TargetId) -> bool {
         match self {
             Self::Machine(one) => one == target,
-            Self::Within { subscription, group } => {
-                let in_group = |group: &String| group.to_lowercase() == target.group().to_lowercase();
-                target.subscription() == subscription && group.as_ref().is_none_or(in_group)
+            Self::Within { .. } => self.covers(target.subscription(), target.group()),
+        }
+    }
+
+    /// Everything in the group is meant.
+    fn covers(&self, subscription: &str, group: &str) -> bool {
+        match self {
+            Self::Machine(_) => false,
+            Self::Within { subscription: one, group: within } => {
+                let in_group = |within: &String| within.to_lowercase() == group.to_lowercase();
+                one.eq_ignore_ascii_case(subscription) && within.as_ref().is_none_or(in_group)
             }
         }
     }
@@ -109,7 +126,7 @@ impl Import {
     pub fn run(self) -> anyhow::Result<ExitCode> {
         let progress = Progress::start();
         let teller = progress.teller();
-        let (machines, groups) = wait_for(async {
+        let found = wait_for(async {
             if !self.state.is_empty() {
                 return self.by_files();
             }
@@ -117,11 +134,15 @@ impl Import {
             let machines = self.by_arm(&reader).await?;
             let with_any = machines.iter().filter(|(_, live)| live.system.is_some() || !live.user.is_empty());
             let groups = reader.groups(with_any.map(|(target, _)| target)).await;
-            Ok((machines, groups))
+            let identities = self.identities_by_arm(&reader).await?;
+            Ok(Found { machines, groups, identities })
         })?;
         drop(progress);
         let choices = Choices { namespace: &self.namespace, include_aks: self.include_aks };
-        let imported = import(&machines, &groups, choices);
+        let mut imported = import_identities(&found.identities, &found.groups, choices);
+        let of_machines = import(&found.machines, &found.groups, choices);
+        imported.objects.extend(of_machines.objects);
+        imported.left_out.extend(of_machines.left_out);
         match self.output {
             Format::Yaml => print(&documents(&imported)?)?,
             Format::Json => {
@@ -161,21 +182,34 @@ impl Import {
         Ok(machines)
     }
 
-    fn by_files(&self) -> anyhow::Result<(BTreeMap<TargetId, Live>, Groups)> {
-        let (mut machines, mut groups) = (BTreeMap::new(), BTreeMap::new());
+    async fn identities_by_arm(&self, reader: &Reader) -> anyhow::Result<BTreeSet<IdentityId>> {
+        let mut identities = BTreeSet::new();
+        for scope in &self.scopes {
+            if let Scope::Within { subscription, group } = scope {
+                let found = reader.all_identities(subscription, group.as_deref()).await;
+                identities.extend(found.map_err(|error| anyhow::anyhow!(chain(&error)))?);
+            }
+        }
+        Ok(identities)
+    }
+
+    fn by_files(&self) -> anyhow::Result<Found> {
+        let mut found = Found::default();
         for file in &self.state {
             let state = State::read(file)?;
-            groups.extend(state.look(state.machines.keys()).groups);
+            found.groups.extend(state.look(state.machines.keys()).groups);
             let wanted = |target: &TargetId| self.scopes.iter().any(|scope| scope.holds(target));
-            machines.extend(state.machines.into_iter().filter(|(target, _)| wanted(target)));
+            let covered =
+                |id: &&IdentityId| self.scopes.iter().any(|scope| scope.covers(id.subscription(), id.group()));
+            found.identities.extend(state.objects.keys().filter(covered).cloned());
+            found.machines.extend(state.machines.into_iter().filter(|(target, _)| wanted(target)));
         }
-        Ok((machines, groups))
+        Ok(found)
     }
 }
 
 fn documents(imported: &Imported) -> anyhow::Result<String> {
-    let mut text =
-        String::from("# Made by lanyard import: what these machines have. Applied as it is, it changes nothing.\n");
+    let mut text = String::from("# Made by lanyard import: what is there. Applied as it is, it changes nothing.\n");
     for line in left_out(imported) {
         let _ = writeln!(text, "# {line}");
     }
@@ -197,7 +231,12 @@ fn left_out(imported: &Imported) -> Vec<String> {
 fn table(imported: &Imported) -> String {
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let mut rows = vec![["NAME".to_owned(), "SYSTEM".into(), "USER".into(), "MACHINE".into()]];
+    let mut of_identities = vec![["NAME".to_owned(), "IDENTITY".into()]];
     for object in &imported.objects {
+        if object["kind"] == "UserAssignedIdentity" {
+            of_identities.push([text(&object["metadata"]["name"]), text(&object["spec"]["resourceId"])]);
+            continue;
+        }
         let spec = &object["spec"];
         let system = if spec["systemAssigned"] == "Enabled" { "On" } else { "-" };
         let user = spec["userAssigned"].as_array().map_or(0, Vec::len);
@@ -205,6 +244,10 @@ fn table(imported: &Imported) -> String {
         rows.push([text(&object["metadata"]["name"]), system.into(), user.to_string(), machine]);
     }
     let mut out = super::render::columns(&rows);
+    if of_identities.len() > 1 {
+        out.push('\n');
+        out += &super::render::columns(&of_identities);
+    }
     for line in left_out(imported) {
         let _ = writeln!(out, "{line}");
     }

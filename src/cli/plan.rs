@@ -8,9 +8,9 @@ use super::sources::{Manifests, passed_over, refuse};
 use crate::arm::{Exchange, Observer, chain};
 use crate::clock::Clock;
 use crate::domain::quota::Bucket;
-use crate::domain::{TargetId, Timestamp};
+use crate::domain::{IdentityId, TargetId, Timestamp};
 use crate::survey::{
-    Assignment, Declared, Facts, Lookup, Outcome, Reader, Report, State, Stored, assess, stored, suspects, would_write,
+    Assignment, Declared, Facts, Lookup, Reader, Report, Seen, State, Stored, assess, stored, suspects, would_write,
 };
 use clap::Args;
 use kube::Client;
@@ -96,7 +96,7 @@ impl Plan {
         let passed = passed_over(&read);
         let report = wait_for(async {
             let stored = if from_cluster { Some(in_cluster(&self.cluster).await?) } else { None };
-            let declared = match Declared::new(&read, stored) {
+            let mut declared = match Declared::new(&read, stored) {
                 Ok(declared) => declared,
                 Err(problems) => return refuse(&problems).map(|()| None),
             };
@@ -111,12 +111,13 @@ impl Plan {
             } else {
                 declared.targets().cloned().collect()
             };
+            let identities = declared.objects.named(only);
             let calls = Counting::default();
             let lookup = if self.state.is_empty() {
                 let reader = Reader::new(self.azure.of_a_person().arm(calls.clone())?, tell);
-                by_arm(&reader, &declared, &named, self.check_identities).await?
+                by_arm(&reader, &mut declared, &named, identities.clone(), self.check_identities).await?
             } else {
-                by_files(&self.state, &named)?
+                by_files(&self.state, &mut declared, &named, &identities)?
             };
             let mut notes: Vec<String> = passed.into_iter().collect();
             if !declared.has_records {
@@ -125,7 +126,8 @@ impl Plan {
             let now = now();
             let facts = Facts { declared: &declared, lookup: &lookup, now: &now };
             let machines = named.iter().map(|target| assess(target, facts)).collect();
-            Ok(Some(Report::new(machines, notes, calls.0.load(Ordering::Relaxed))))
+            let identities = identities.iter().filter_map(|id| declared.objects.assess(id, &lookup)).collect();
+            Ok(Some(Report::new(identities, machines, notes, calls.0.load(Ordering::Relaxed))))
         })?;
         drop(progress);
         let Some(report) = report else { return Ok(ExitCode::FAILURE) };
@@ -143,10 +145,9 @@ const WITHOUT_RECORDS: &str = "the cluster was not asked (--from-cluster): nothi
      not seen";
 
 fn code(report: &Report) -> ExitCode {
-    let any = |outcome| report.machines.iter().any(|machine| machine.outcome == outcome);
-    if any(Outcome::Unread) {
+    if !report.complete {
         ExitCode::FAILURE
-    } else if any(Outcome::Change) {
+    } else if report.summary.change + report.summary.identities_change > 0 {
         ExitCode::from(CHANGES)
     } else {
         ExitCode::SUCCESS
@@ -167,16 +168,22 @@ pub async fn in_cluster(cluster: &Cluster) -> anyhow::Result<Stored> {
 /// What all reads would end with.
 pub async fn by_arm(
     reader: &Reader,
-    declared: &Declared,
+    declared: &mut Declared,
     named: &BTreeSet<TargetId>,
+    objects: BTreeSet<IdentityId>,
     every_identity: bool,
 ) -> anyhow::Result<Lookup> {
     let mut lookup = reader.look(named).await.map_err(|error| anyhow::anyhow!(chain(&error)))?;
+    lookup.objects = reader.objects(objects).await.map_err(|error| anyhow::anyhow!(chain(&error)))?;
+    declared.refer(&lookup);
+    let declared = &*declared;
     let now = now();
     let facts = Facts { declared, lookup: &lookup, now: &now };
     let dead: BTreeSet<_> = named.iter().flat_map(|target| suspects(target, facts)).collect();
-    let all =
-        || named.iter().flat_map(|target| declared.of(target)).flat_map(|one| one.claim.present()).cloned().collect();
+    // One that is to be made is not there, and that is no news.
+    let is_made = |id: &IdentityId| matches!(lookup.objects.get(id), Some(Seen::Missing | Seen::NoGroup));
+    let present = || named.iter().flat_map(|target| declared.of(target)).flat_map(|one| one.claim.present());
+    let all = || present().filter(|id| !is_made(id)).cloned().collect();
     let to_ask = if every_identity { all() } else { dead };
     let writing: Vec<&TargetId> = named.iter().filter(|target| would_write(target, facts)).collect();
     let groups = reader.groups(writing.into_iter()).await;
@@ -190,18 +197,28 @@ pub async fn by_arm(
 ///
 /// # Errors
 /// A file that is none of ARM's answers.
-pub fn by_files(files: &[PathBuf], named: &BTreeSet<TargetId>) -> anyhow::Result<Lookup> {
+pub fn by_files(
+    files: &[PathBuf],
+    declared: &mut Declared,
+    named: &BTreeSet<TargetId>,
+    objects: &BTreeSet<IdentityId>,
+) -> anyhow::Result<Lookup> {
     let mut lookup = Lookup::default();
     for file in files {
         let found = State::read(file)?.look(named.iter());
         lookup.groups.extend(found.groups);
         lookup.identities.extend(found.identities);
+        lookup.objects.extend(found.objects);
         for (target, machine) in found.machines {
             if machine.is_ok() || !lookup.machines.contains_key(&target) {
                 lookup.machines.insert(target, machine);
             }
         }
     }
+    for id in objects {
+        lookup.objects.entry(id.clone()).or_insert(Seen::Missing);
+    }
+    declared.refer(&lookup);
     Ok(lookup)
 }
 

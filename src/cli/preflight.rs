@@ -6,6 +6,7 @@ use super::progress::Progress;
 use super::sources::{Manifests, counted, refuse};
 use crate::arm::chain;
 use crate::domain::Ensure;
+use crate::domain::identity::{Policy, Wish};
 use crate::survey::{Assignment, Declared, Preflight as Found, Reader, Wishes, preflight};
 use anstyle::{AnsiColor, Style};
 use clap::{Args, ValueEnum};
@@ -73,6 +74,7 @@ impl Preflight {
             machines: declared.by_target.keys().cloned().collect(),
             // Whether taking one off is a matter of rights on it is not documented: who may put it on may do that, too.
             identities: all().flat_map(named).collect(),
+            objects: declared.objects.all().map(|object| (object.wish.id.clone(), goes(&object.wish))).collect(),
         };
         let progress = Progress::start();
         let teller = progress.teller();
@@ -93,6 +95,11 @@ impl Preflight {
 fn named(assignment: &Assignment) -> impl Iterator<Item = crate::domain::IdentityId> {
     let user = assignment.claim.user.iter();
     user.filter(|(_, ensure)| **ensure == Ensure::Present).map(|(id, _)| id.clone())
+}
+
+/// Deleting the object is to delete the identity.
+fn goes(wish: &Wish) -> bool {
+    wish.policy == Policy::Delete && !wish.released
 }
 
 fn grants(found: &Found, language: Language) -> String {

@@ -1,6 +1,6 @@
 //! A report for people: what would change first, then what stays and is not ours, each with its reason.
 use super::sources::counted;
-use crate::survey::{IfEnforced, Line, Machine, Mark, Outcome, Report};
+use crate::survey::{Identity, IdentityOutcome, IfEnforced, Line, Machine, Mark, Outcome, Report};
 use anstyle::{AnsiColor, Style};
 use std::fmt::Write as _;
 
@@ -27,6 +27,13 @@ pub struct Show {
 #[must_use]
 pub fn report(report: &Report, show: Show) -> String {
     let mut text = String::new();
+    for identity in &report.identities {
+        let quiet = matches!(identity.outcome, IdentityOutcome::NoChange | IdentityOutcome::Adopt);
+        if show.unchanged || !quiet || !identity.warnings.is_empty() {
+            text += &self::identity(identity);
+            text.push('\n');
+        }
+    }
     for machine in &report.machines {
         let quiet = machine.outcome == Outcome::NoChange && machine.warnings.is_empty() && !has_news(machine);
         if show.unchanged || !quiet {
@@ -45,6 +52,42 @@ pub fn report(report: &Report, show: Show) -> String {
 fn has_news(machine: &Machine) -> bool {
     let told = |line: &Line| matches!(line.action, Mark::Conflict | Mark::Refused);
     machine.identities.iter().any(told) || !machine.if_enforced.is_empty()
+}
+
+/// One identity that is an object.
+fn identity(identity: &Identity) -> String {
+    let (style, sign, said) = match identity.outcome {
+        IdentityOutcome::Create => (ADDED, '+', "create"),
+        IdentityOutcome::Tag => (CHANGED, '~', "change tags"),
+        IdentityOutcome::Delete => (REMOVED, '-', "delete"),
+        IdentityOutcome::Adopt => (PLAIN, '=', "adopt"),
+        IdentityOutcome::NoChange => (PLAIN, '=', "no change"),
+        IdentityOutcome::Exists => (CHANGED, '!', "exists"),
+        IdentityOutcome::InUse => (CHANGED, '!', "in use"),
+        IdentityOutcome::LetGo => (FAINT, '.', "let go"),
+        IdentityOutcome::Unread => (REMOVED, '!', "NOT READ"),
+    };
+    let by: Vec<String> = identity.declared_by.iter().map(ToString::to_string).collect();
+    let by = if by.is_empty() { String::new() } else { format!(" [{}]", by.join(", ")) };
+    let mut text = String::new();
+    let _ = writeln!(text, "{style}{sign}{style:#} {BOLD}{}{BOLD:#}  {style}{said}{style:#}", plain(&identity.name));
+    let _ = writeln!(text, "  {FAINT}{}{FAINT:#}", identity.resource_id);
+    let _ = writeln!(text, "    {}", plain(&format!("{}{by}", identity.why)));
+    if let Some(tags) = &identity.tags {
+        for (name, value) in &tags.set {
+            let _ = writeln!(text, "    {ADDED}+{ADDED:#} tag {}", plain(&format!("{name}: {value}")));
+        }
+        for name in &tags.remove {
+            let _ = writeln!(text, "    {REMOVED}-{REMOVED:#} tag {}", plain(name));
+        }
+    }
+    for warning in &identity.warnings {
+        let _ = writeln!(text, "    {CHANGED}!{CHANGED:#} {}", plain(warning));
+    }
+    if let Some(error) = &identity.error {
+        let _ = writeln!(text, "    {REMOVED}!{REMOVED:#} {}", plain(error));
+    }
+    text
 }
 
 /// One machine.
@@ -150,10 +193,28 @@ fn summary(report: &Report) -> String {
             let _ = write!(text, "; {count} {what}");
         }
     }
+    let of_identities = |outcome| report.identities.iter().filter(|one| one.outcome == outcome).count();
+    if summary.identities > 0 {
+        let told = [
+            (of_identities(IdentityOutcome::Create), "to create"),
+            (of_identities(IdentityOutcome::Tag), "to change"),
+            (of_identities(IdentityOutcome::Delete), "to delete"),
+            (of_identities(IdentityOutcome::Adopt), "to adopt as they are"),
+            (summary.identities_unread, "NOT READ"),
+        ];
+        let told: Vec<String> =
+            told.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+        let told = if told.is_empty() { "as declared".to_owned() } else { told.join(", ") };
+        let _ = write!(text, ". Of {}: {told}", counted_identities(summary.identities));
+    }
     if !report.complete {
-        text += ". This is not the whole plan: more may change on machines that could not be read";
+        text += ". This is not the whole plan: more may change on what could not be read";
     }
     format!("{BOLD}{text}.{BOLD:#}\n")
+}
+
+fn counted_identities(count: usize) -> String {
+    if count == 1 { "1 identity".into() } else { format!("{count} identities") }
 }
 
 /// Rows under each other, as kubectl prints them.

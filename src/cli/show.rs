@@ -9,9 +9,9 @@ use super::sources::{Manifests, refuse};
 use crate::api::IdentityTarget;
 use crate::api::target::LastWrite;
 use crate::domain::live::DefaultIdentity;
-use crate::domain::{Live, TargetId};
+use crate::domain::{IdentityId, Live, TargetId};
 use crate::manifests::Read;
-use crate::survey::{Declared, Facts, Machine, Missing, Outcome, Reader, Stored, assess};
+use crate::survey::{Assignment, Declared, Facts, Machine, Missing, Outcome, Reader, Stored, assess};
 use clap::Args;
 use serde::Serialize;
 use std::collections::BTreeSet;
@@ -86,16 +86,21 @@ impl Show {
             let stored = if from_cluster { Some(in_cluster(&self.cluster).await?) } else { None };
             let target = self.target(&read, stored.as_ref())?;
             let stored_target = stored.as_ref().and_then(|stored| of(stored, &target)).cloned();
-            let declared = match Declared::new(&read, stored) {
+            let mut declared = match Declared::new(&read, stored) {
                 Ok(declared) => declared,
                 Err(problems) => return refuse(&problems).map(|()| None),
             };
             let named = BTreeSet::from([target.clone()]);
+            // Those that its assignments refer to: whether they are ready decides what is done.
+            let referred = |one: &Assignment| one.claim.user.keys().cloned().collect::<Vec<_>>();
+            let known = declared.objects.named(false);
+            let objects: BTreeSet<IdentityId> =
+                declared.of(&target).iter().flat_map(referred).filter(|id| known.contains(id)).collect();
             let lookup = if self.state.is_empty() {
                 let reader = Reader::new(self.azure.clone().of_a_person().arm(Counting::default())?, teller);
-                by_arm(&reader, &declared, &named, false).await?
+                by_arm(&reader, &mut declared, &named, objects, false).await?
             } else {
-                by_files(&self.state, &named)?
+                by_files(&self.state, &mut declared, &named, &objects)?
             };
             let now = now();
             let machine = assess(&target, Facts { declared: &declared, lookup: &lookup, now: &now });

@@ -4,7 +4,7 @@ use super::error::VisitError;
 use super::follow::follow;
 use super::record::Recorded;
 use super::visit::{Done, Visit};
-use super::{audit_log, finalizers, refusal, seen};
+use super::{audit_log, finalizers, refusal, rights, seen};
 use crate::api::status::PlannedChange;
 use crate::api::target::LastWrite;
 use crate::arm::{Accepted, ArmError, PATCH_LEAVES_WITHIN, Progress, Reservation};
@@ -193,9 +193,10 @@ async fn failed(
     context: &Context,
     visit: &mut Visit,
     recorded: &Recorded,
-    error: ArmError,
+    mut error: ArmError,
 ) -> Result<Applied, VisitError> {
     remember_outcome(visit, recorded, Outcome::Failed);
+    Box::pin(rights::explain(context, visit.urgency(), &mut error)).await;
     let narrowed = refusal::narrowed_down(context, visit, recorded.patch(), &error).await;
     if narrowed { Ok(Applied::Failed) } else { Err(error.into()) }
 }
@@ -205,7 +206,7 @@ async fn turned_down(
     context: &Context,
     visit: &mut Visit,
     recorded: &Recorded,
-    error: ArmError,
+    mut error: ArmError,
 ) -> Result<Applied, VisitError> {
     if !error.refused() {
         return Err(error.into());
@@ -213,6 +214,7 @@ async fn turned_down(
     remember_outcome(visit, recorded, Outcome::Refused);
     context.brake.refund(recorded.patch().removals());
     visit.record = refused(&visit.record);
+    Box::pin(rights::explain(context, visit.urgency(), &mut error)).await;
     match error {
         ArmError::PreconditionFailed { .. } => lost_race(visit),
         ArmError::TokenReplaced { .. } => Ok(Applied::Refused),

@@ -7,6 +7,7 @@ use super::index::Index;
 use super::kubernetes::Kubernetes;
 use super::memory::TargetMemory;
 use super::queue::{Gate, Queue, TargetKey};
+use super::rights::Rights;
 use crate::arm::{Arm, PATCH_LEAVES_WITHIN, Precondition};
 use crate::clock::Clock;
 use crate::lease::Lead;
@@ -81,6 +82,8 @@ pub struct Context {
     pub probes: Semaphore,
     /// What identities said of themselves.
     pub identities: Answers,
+    /// What ARM told of our own rights, where it refused something.
+    pub rights: Rights,
     groups: Mutex<HashMap<String, (Option<String>, Moment)>>,
 }
 
@@ -131,6 +134,7 @@ impl Context {
             preconditions: parts.preconditions.clone(),
             probes: Semaphore::new(PROBES_AT_ONCE),
             identities: Answers::default(),
+            rights: Rights::default(),
             groups: Mutex::default(),
         }
     }

@@ -6,6 +6,7 @@ use super::seen::{self, Before};
 use super::visit::Visit;
 use super::{finalizers, gather, identities, report};
 use crate::api::ADOPT;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lanyard_domain::glance::{AtHand, Glance, glance};
 use lanyard_domain::judge::Judge;
 use lanyard_domain::{Claims, Complete, Fresh, Live, Moment};
@@ -34,6 +35,11 @@ pub fn look_at(context: &Context, target: &TargetKey, listed: Live, requested: M
     let Some(claims) = gather::claims_at_hand(context, &mut visit) else {
         return Sight::Look("not every claim is accounted for");
     };
+    let is_ours_to_come = |metadata: &ObjectMeta| visit.memory.versions.latest(metadata) != metadata.resource_version;
+    if visit.read.iter().any(|read| is_ours_to_come(&read.object.metadata)) {
+        // A visit has just ended, and the watch does not show yet what it wrote.
+        return Sight::Nothing;
+    }
     if !visit.unread.is_empty() {
         return Sight::Look("an assignment cannot be read");
     }

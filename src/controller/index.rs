@@ -2,18 +2,20 @@
 //!
 //! Synchronous, so that no lock is held across an await. A list replaces what was known only once it is complete:
 //! a slow, broken or refused list never looks like a withdrawal.
+mod kept;
+
 use super::identity::IdentityIndex;
 use super::queue::{TargetKey, Urgency};
+use crate::api::IdentityTarget;
 use crate::api::assignment::{Ensure, UserAssignedRef};
 use crate::api::claim::released;
 use crate::api::raw::{self, Readable, Unread};
-use crate::api::{IdentityTarget, TargetRecord};
-use crate::telemetry::Standing;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use crate::telemetry::{Says, Standing};
+use kept::{Entry, Kept, KeptTarget, Pool, decides, version};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
-use lanyard_domain::IdentityId;
 use lanyard_domain::reference::Reference;
+use lanyard_domain::{IdentityId, TargetId};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -24,12 +26,6 @@ type Uid = String;
 
 /// So many are remembered until the records have it.
 const MOST_LET_GO: usize = 4_096;
-
-#[derive(Clone, Debug)]
-enum Entry {
-    Read(Arc<Readable>),
-    Unread(Arc<Unread>),
-}
 
 /// Everything known about the assignments of one target.
 #[derive(Clone, Debug, Default)]
@@ -52,7 +48,10 @@ pub struct Index {
 #[derive(Debug, Default)]
 struct Inner {
     assignments: Objects<Entry>,
-    targets: Objects<Arc<IdentityTarget>>,
+    targets: Objects<KeptTarget>,
+    /// Ids of machines and of identities, each kept once.
+    keys: Pool<TargetId>,
+    ids: Pool<IdentityId>,
     /// Targets whose record this process is writing: what the watch tells of them meanwhile is no news.
     writing: BTreeSet<TargetKey>,
     /// Assignments that went after their owners had let go of what they declared.
@@ -65,8 +64,8 @@ struct Inner {
 
 impl Inner {
     /// The object is gone; this was its last state, as far as it was seen.
-    fn note_departure(&mut self, uid: &str, last: &ObjectMeta) {
-        if !released(last) {
+    fn note_departure(&mut self, uid: &str, was_released: bool) {
+        if !was_released {
             return;
         }
         // The records of those that went first have it by now.
@@ -74,6 +73,12 @@ impl Inner {
             self.let_go.clear();
         }
         self.let_go.insert(uid.to_owned());
+    }
+
+    /// With ids that are kept once.
+    fn shared(&mut self, target: TargetKey, mut entry: Entry) -> (TargetKey, Entry) {
+        entry.share(&mut self.ids);
+        (self.keys.share(target), entry)
     }
 
     fn note_intent(&mut self, target: &TargetKey, object: &IdentityTarget) {
@@ -194,7 +199,10 @@ impl Index {
         let mut all = OfTarget { listed: inner.assignments.listed, ..OfTarget::default() };
         for entry in inner.assignments.of(target) {
             match entry {
-                Entry::Read(read) => all.read.push(self.referring(read)),
+                Entry::Read(kept) => match kept.open() {
+                    Some(read) => all.read.push(Arc::new(self.referring(read))),
+                    None => all.listed = false,
+                },
                 Entry::Unread(unread) => all.unread.push(unread.clone()),
             }
         }
@@ -202,10 +210,10 @@ impl Index {
     }
 
     /// The assignment with what its references stand for at this moment.
-    fn referring(&self, read: &Arc<Readable>) -> Arc<Readable> {
+    fn referring(&self, read: Readable) -> Readable {
         let refs = &read.object.spec.user_assigned_refs;
         if refs.is_empty() {
-            return read.clone();
+            return read;
         }
         let namespace = &read.claim.key.namespace;
         let reference = |entry: &UserAssignedRef| Reference {
@@ -215,7 +223,7 @@ impl Index {
         };
         let refs = refs.iter().map(|entry| (entry.name.clone(), reference(entry))).collect();
         let claim = read.claim.clone().referring(refs);
-        Arc::new(Readable { claim, ..read.as_ref().clone() })
+        Readable { claim, ..read }
     }
 
     /// The targets of assignments that refer to one of these objects.
@@ -236,26 +244,35 @@ impl Index {
     /// Machines whose record or view says that they have this identity, counted now.
     pub fn machines_with(&self, id: &IdentityId) -> BTreeSet<TargetKey> {
         let inner = self.inner();
-        let has = |object: &IdentityTarget| uses(object).contains(id);
-        inner.targets.by_uid.values().filter(|(_, object)| has(object)).map(|(target, _)| target.clone()).collect()
+        let with = inner.targets.by_uid.values().filter(|(_, kept)| kept.has(id));
+        with.map(|(target, _)| target.clone()).collect()
     }
 
     /// Tells of every machine what it has.
     pub fn count_users(&self) {
         let inner = self.inner();
-        for (target, object) in inner.targets.by_uid.values() {
-            self.identities.machine_has(target, &uses(object));
+        for (target, kept) in inner.targets.by_uid.values() {
+            self.identities.machine_has(target, &kept.uses());
         }
     }
 
     /// The identities that anybody declares to be on a machine.
     pub fn declared_identities(&self) -> HashSet<IdentityId> {
-        let inner = self.inner();
-        let read = inner.assignments.by_uid.values().filter_map(|(_, entry)| match entry {
-            Entry::Read(read) => Some(read),
-            Entry::Unread(_) => None,
-        });
-        read.flat_map(|read| self.referring(read).claim.present().cloned().collect::<Vec<_>>()).collect()
+        let mut inner = self.inner();
+        inner.keys.prune();
+        inner.ids.prune();
+        let mut declared = HashSet::new();
+        for (_, entry) in inner.assignments.by_uid.values() {
+            match entry {
+                Entry::Read(kept) if kept.has_refs() => {
+                    let read = kept.open().map(|read| self.referring(read));
+                    declared.extend(read.iter().flat_map(|read| read.claim.present().cloned()));
+                }
+                Entry::Read(kept) => declared.extend(kept.present.iter().map(|id| id.as_ref().clone())),
+                Entry::Unread(_) => {}
+            }
+        }
+        declared
     }
 
     /// How the assignments fare, as far as their conditions tell.
@@ -263,11 +280,10 @@ impl Index {
         let inner = self.inner();
         let mut standing = Standing::default();
         for (_, entry) in inner.assignments.by_uid.values() {
-            let status = match entry {
-                Entry::Read(read) => read.object.status.as_ref(),
-                Entry::Unread(_) => None,
-            };
-            standing.count(status.map_or(&[], |status| &status.conditions));
+            standing.count(match entry {
+                Entry::Read(kept) => kept.says,
+                Entry::Unread(_) => Says::of(&[]),
+            });
         }
         standing
     }
@@ -279,7 +295,7 @@ impl Index {
 
     /// The target's `IdentityTarget` objects: one, unless somebody made another by hand.
     pub fn target_objects(&self, target: &TargetKey) -> Vec<Arc<IdentityTarget>> {
-        self.inner().targets.of(target).cloned().collect()
+        self.inner().targets.of(target).filter_map(KeptTarget::open).map(Arc::new).collect()
     }
 
     pub fn begin_assignments(&self) {
@@ -288,7 +304,9 @@ impl Index {
 
     pub fn list_assignment(&self, object: &DynamicObject) {
         if let Some((uid, target, entry)) = understand(object) {
-            self.inner().assignments.list(uid, target, entry);
+            let mut inner = self.inner();
+            let (target, entry) = inner.shared(target, entry);
+            inner.assignments.list(uid, target, entry);
         } else {
             let object = format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any());
             tracing::error!(
@@ -300,11 +318,11 @@ impl Index {
 
     pub fn end_assignments(&self) -> BTreeSet<TargetKey> {
         let mut inner = self.inner();
-        let (mut touched, gone) = inner.assignments.end_list(|was, is| mark(was) == mark(is));
+        let (mut touched, gone) = inner.assignments.end_list(|was, is| was.mark() == is.mark());
         let referring = inner.assignments.by_uid.iter().flat_map(|(uid, (_, entry))| references(uid, entry)).collect();
         inner.referring = referring;
         for (uid, (target, entry)) in gone {
-            inner.note_departure(&uid, metadata(&entry));
+            inner.note_departure(&uid, entry.released());
             touched.insert(target);
         }
         drop(inner);
@@ -317,13 +335,14 @@ impl Index {
             return Change::Illegible(format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any()));
         };
         let mut inner = self.inner();
+        let (target, entry) = inner.shared(target, entry);
         let known = inner.assignments.by_uid.get(&uid).map(|(_, entry)| entry);
-        if known.is_some_and(|known| version(metadata(known)) > version(&object.metadata)) {
+        if known.is_some_and(|known| known.version() > entry.version()) {
             return Change::Nothing;
         }
-        let known = known.map(mark);
+        let known = known.map(Entry::mark);
         let change = match known {
-            Some(known) if known == mark(&entry) => Change::Nothing,
+            Some(known) if known == entry.mark() => Change::Nothing,
             Some(_) | None if object.metadata.deletion_timestamp.is_some() => Change::Deletion(target.clone()),
             Some(_) | None => Change::Wishes(target.clone()),
         };
@@ -346,7 +365,7 @@ impl Index {
     pub fn delete_assignment(&self, object: &DynamicObject) -> Change {
         let Some(uid) = object.uid() else { return Change::Nothing };
         let mut inner = self.inner();
-        inner.note_departure(&uid, &object.metadata);
+        inner.note_departure(&uid, released(&object.metadata));
         let taken = inner.assignments.take(&uid);
         for reference in taken.iter().flat_map(|(_, entry)| references(&uid, entry)) {
             inner.referring.remove(&reference);
@@ -361,18 +380,20 @@ impl Index {
     pub fn list_target(&self, object: IdentityTarget) {
         if let Some((uid, target)) = about(&object) {
             let mut inner = self.inner();
+            let target = inner.keys.share(target);
             inner.note_intent(&target, &object);
-            inner.targets.list(uid, target, Arc::new(object));
+            let kept = KeptTarget::of(&object, &mut inner.ids);
+            inner.targets.list(uid, target, kept);
         }
     }
 
     pub fn end_targets(&self) -> BTreeSet<TargetKey> {
-        let (mut touched, gone) = self.inner().targets.end_list(|was, is| decides(was) == decides(is));
+        let (mut touched, gone) = self.inner().targets.end_list(|was, is| was.decides == is.decides);
         touched.extend(gone.into_values().map(|(target, _)| target));
         self.count_users();
         for target in &touched {
-            self.identities
-                .machine_has(target, &self.target_objects(target).iter().flat_map(|object| uses(object)).collect());
+            let uses = self.inner().targets.of(target).flat_map(KeptTarget::uses).collect();
+            self.identities.machine_has(target, &uses);
         }
         self.listed.notify_one();
         touched
@@ -383,15 +404,17 @@ impl Index {
     pub fn apply_target(&self, object: IdentityTarget) -> Option<TargetKey> {
         let (uid, target) = about(&object)?;
         let mut inner = self.inner();
-        let known = inner.targets.by_uid.get(&uid).map(|(_, known)| known.clone());
-        if known.as_ref().is_some_and(|known| version(&known.metadata) >= version(&object.metadata)) {
+        let target = inner.keys.share(target);
+        let known = inner.targets.by_uid.get(&uid).map(|(_, known)| (known.version, known.decides));
+        if known.is_some_and(|(known, _)| known >= version(&object.metadata)) {
             return None;
         }
+        let kept = KeptTarget::of(&object, &mut inner.ids);
         // What another process tells in its view is no news: two that both work would wake each other without end.
-        let is_news = known.is_none_or(|known| decides(&known) != decides(&object));
+        let is_news = known.is_none_or(|(_, known)| known != kept.decides);
         inner.note_intent(&target, &object);
-        self.identities.machine_has(&target, &uses(&object));
-        inner.targets.put(uid, target.clone(), Arc::new(object));
+        self.identities.machine_has(&target, &kept.uses());
+        inner.targets.put(uid, target.clone(), kept);
         (is_news && !inner.writing.contains(&target)).then_some(target)
     }
 
@@ -402,7 +425,7 @@ impl Index {
         let inner = self.inner();
         let targets: BTreeSet<_> = inner.assignments.by_target.keys().chain(inner.targets.by_target.keys()).collect();
         let urgency = |target: &TargetKey| {
-            let who_waits = |entry| Some((waits_for(entry)?, metadata(entry).namespace.clone()));
+            let who_waits = |entry: &Entry| Some((entry.waits_for()?, entry.namespace().map(str::to_owned)));
             let waits_for = inner.assignments.of(target).filter_map(who_waits).min();
             let nobody = if inner.intents.contains_key(target) { Urgency::Retry } else { Urgency::Drift };
             waits_for.unwrap_or((nobody, None))
@@ -414,19 +437,15 @@ impl Index {
     pub fn intent(&self, target: &TargetKey) -> Option<(String, Duration)> {
         let inner = self.inner();
         let (operation, seen) = inner.intents.get(target)?;
-        let is_this = |object: &&Arc<IdentityTarget>| {
-            object.record.intent.as_ref().is_some_and(|intent| intent.operation == *operation)
-        };
-        inner.targets.of(target).any(|object| is_this(&object)).then(|| (operation.clone(), seen.elapsed()))
+        let announced = inner.targets.of(target).any(|kept| kept.operation.as_deref() == Some(operation.as_str()));
+        announced.then(|| (operation.clone(), seen.elapsed()))
     }
 
     /// Somebody has changed what we have just written, and the watch was faster than the answer to our write.
     pub fn has_newer(&self, written: &IdentityTarget) -> bool {
         let inner = self.inner();
         let known = written.metadata.uid.as_ref().and_then(|uid| inner.targets.by_uid.get(uid));
-        known.is_some_and(|(_, known)| {
-            version(&known.metadata) > version(&written.metadata) && decides(known) != decides(written)
-        })
+        known.is_some_and(|(_, known)| known.version > version(&written.metadata) && known.decides != decides(written))
     }
 
     /// Says that this process is about to write the target's record, or has done so.
@@ -451,7 +470,7 @@ impl Index {
 fn understand(object: &DynamicObject) -> Option<(Uid, TargetKey, Entry)> {
     let uid = object.uid()?;
     let (target, entry) = match raw::read(&serde_json::to_value(object).ok()?).ok()? {
-        Ok(readable) => (readable.target.clone(), Entry::Read(Arc::new(lighter(readable)))),
+        Ok(readable) => (readable.target.clone(), Entry::Read(Box::new(Kept::of(readable)))),
         Err(unread) => (unread.target.clone()?, Entry::Unread(Arc::from(unread))),
     };
     Some((uid, Arc::new(target), entry))
@@ -459,69 +478,11 @@ fn understand(object: &DynamicObject) -> Option<(Uid, TargetKey, Entry)> {
 
 /// What an assignment refers to.
 fn references(uid: &str, entry: &Entry) -> Vec<(String, String, Uid)> {
-    let Entry::Read(read) = entry else { return Vec::new() };
-    let name = |entry: &UserAssignedRef| (read.claim.key.namespace.clone(), entry.name.clone(), uid.to_owned());
-    read.object.spec.user_assigned_refs.iter().map(name).collect()
-}
-
-/// Identities that are on the machine as last seen, that we attached, or are about to attach.
-fn uses(object: &IdentityTarget) -> BTreeSet<IdentityId> {
-    let record = &object.record;
-    let attached = record.attached.iter().map(|attached| &attached.resource_id);
-    let coming = record.intent.iter().flat_map(|intent| &intent.add);
-    let seen = object.status.iter().flat_map(|status| &status.identities);
-    let seen = seen.filter(|identity| identity.origin.is_some()).map(|identity| &identity.resource_id);
-    attached.chain(coming).chain(seen).map(|id| IdentityId::told_by_arm(id)).collect()
-}
-
-/// Managed fields are the heaviest part of an object; their managers' names are taken already.
-fn lighter(mut readable: Readable) -> Readable {
-    readable.object.metadata.managed_fields = None;
-    readable
-}
-
-fn metadata(entry: &Entry) -> &ObjectMeta {
-    match entry {
-        Entry::Unread(unread) => &unread.metadata,
-        Entry::Read(readable) => &readable.object.metadata,
-    }
-}
-
-/// What its owner waits for, if nobody has acted on it yet.
-fn waits_for(entry: &Entry) -> Option<Urgency> {
-    let Entry::Read(readable) = entry else { return None };
-    let metadata = &readable.object.metadata;
-    let acted_on = readable.object.status.as_ref().and_then(|status| status.observed_generation);
-    if acted_on != metadata.generation {
-        return Some(Urgency::Change);
-    }
-    metadata.deletion_timestamp.is_some().then_some(Urgency::Deletion)
-}
-
-/// What a visit rests on of a target's object: all but the view and who wrote it.
-type Decisive<'a> = (&'a TargetRecord, Option<&'a BTreeMap<String, String>>, Option<&'a Vec<String>>, bool);
-
-fn decides(object: &IdentityTarget) -> Decisive<'_> {
-    let metadata = &object.metadata;
-    let deleted = metadata.deletion_timestamp.is_some();
-    (&object.record, metadata.annotations.as_ref(), metadata.finalizers.as_ref(), deleted)
-}
-
-/// What decides a visit: generation, deletion and our own annotations, which bump no generation.
-fn mark(entry: &Entry) -> (Option<i64>, bool, Vec<(String, String)>) {
-    let meta = metadata(entry);
-    let ours = meta.annotations.iter().flatten().filter(|(key, _)| key.starts_with("lanyard.dev/"));
-    let ours = ours.map(|(key, value)| (key.clone(), value.clone())).collect();
-    (meta.generation, meta.deletion_timestamp.is_some(), ours)
+    entry.refs().into_iter().map(|(namespace, name)| (namespace, name, uid.to_owned())).collect()
 }
 
 fn about(object: &IdentityTarget) -> Option<(Uid, TargetKey)> {
     Some((object.uid()?, Arc::new(object.record.resource_id.parse().ok()?)))
-}
-
-/// Resource versions are compared as numbers, which Kubernetes promises from 1.35 on and kept all along.
-fn version(metadata: &ObjectMeta) -> u128 {
-    metadata.resource_version.as_ref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 
 #[cfg(test)]

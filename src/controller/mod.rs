@@ -22,6 +22,7 @@ mod reconcile;
 mod record;
 mod refusal;
 mod report;
+mod rights;
 mod schedule;
 mod seen;
 mod status;

@@ -9,7 +9,7 @@ use super::queue::{TargetKey, Urgency};
 use super::record::record;
 use super::seen::Before;
 use super::visit::Visit;
-use super::{events, gather, identities, refusal, report, seen};
+use super::{events, gather, identities, refusal, report, rights, seen};
 use crate::api::ADOPT;
 use crate::arm::{Precondition, Reservation};
 use crate::fail_point::{self, Point};
@@ -46,7 +46,10 @@ pub async fn reconcile(
     let memory = context.recall(&target);
     let mut visit = Visit::new(target.clone(), urgency, context.now(), memory);
     visit.slot = slot;
-    let end = steps(context, &mut visit).await;
+    let mut end = steps(context, &mut visit).await;
+    if let Err(VisitError::Arm(error)) = &mut end {
+        Box::pin(rights::explain(context, visit.urgency(), error)).await;
+    }
     let next = Box::pin(report::report(context, &mut visit, &end)).await;
     context.metrics.visited(&end);
     if next.is_some() || visit.stored.is_some() {

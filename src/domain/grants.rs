@@ -54,6 +54,7 @@ fn fits(pattern: &[u8], text: &[u8]) -> bool {
 pub enum Role {
     VirtualMachineContributor,
     ManagedIdentityOperator,
+    ManagedIdentityContributor,
 }
 
 impl Role {
@@ -62,6 +63,7 @@ impl Role {
         match self {
             Self::VirtualMachineContributor => "Virtual Machine Contributor",
             Self::ManagedIdentityOperator => "Managed Identity Operator",
+            Self::ManagedIdentityContributor => "Managed Identity Contributor",
         }
     }
 
@@ -71,6 +73,7 @@ impl Role {
         match self {
             Self::VirtualMachineContributor => "9980e02c-c2be-4d73-94e8-173b1dc7cf3c",
             Self::ManagedIdentityOperator => "f1a07417-d97a-45cb-824c-7a7467783830",
+            Self::ManagedIdentityContributor => "e40ec5ca-96e0-45a2-b4ff-59039f2c2b59",
         }
     }
 }
@@ -92,6 +95,32 @@ pub struct Need {
     pub action: &'static str,
     pub role: Role,
     pub weight: Weight,
+}
+
+/// Reading, making and tagging an identity.
+const KEEP: [&str; 2] =
+    ["Microsoft.ManagedIdentity/userAssignedIdentities/read", "Microsoft.ManagedIdentity/userAssignedIdentities/write"];
+
+const DELETE: &str = "Microsoft.ManagedIdentity/userAssignedIdentities/delete";
+
+const ASSIGN: &str = "Microsoft.ManagedIdentity/userAssignedIdentities/assign/action";
+
+/// What is needed for identities that are to exist, each with whether it goes with its object. All of it is asked for on
+/// the resource group: an identity that is to be made is no scope yet.
+#[must_use]
+pub fn needs_of_objects<'a>(objects: impl IntoIterator<Item = (&'a IdentityId, bool)>) -> BTreeSet<Need> {
+    let role = Role::ManagedIdentityContributor;
+    let mut needs = BTreeSet::new();
+    for (id, goes) in objects {
+        let scope = format!("/subscriptions/{}/resourceGroups/{}", id.subscription(), id.group());
+        let mut need = |action, weight| needs.insert(Need { scope: scope.clone(), action, role, weight });
+        for action in KEEP.into_iter().chain(goes.then_some(DELETE)) {
+            need(action, Weight::Needed);
+        }
+        // Where the group lies: the region of an identity whose spec names none.
+        need("Microsoft.Resources/subscriptions/resourceGroups/read", Weight::Useful);
+    }
+    needs
 }
 
 /// Everything that is needed for what is declared about these machines.
@@ -122,10 +151,8 @@ pub fn needs<'a>(
         });
     }
     for id in identities {
-        let parts = [
-            ("Microsoft.ManagedIdentity/userAssignedIdentities/assign/action", Weight::Needed),
-            ("Microsoft.ManagedIdentity/userAssignedIdentities/read", Weight::Useful),
-        ];
+        let parts =
+            [(ASSIGN, Weight::Needed), ("Microsoft.ManagedIdentity/userAssignedIdentities/read", Weight::Useful)];
         for (action, weight) in parts {
             needs.insert(Need { scope: id.to_string(), action, role: Role::ManagedIdentityOperator, weight });
         }
@@ -133,10 +160,33 @@ pub fn needs<'a>(
     needs
 }
 
+/// What a refusal comes to, by what ARM tells of our rights: `lacking` are those of the needs that no role grants.
+#[must_use]
+pub fn in_words(needs: &BTreeSet<Need>, lacking: &BTreeSet<Need>) -> String {
+    let listed = |needs: &BTreeSet<Need>| {
+        let told = needs.iter().map(|need| format!("{} on {}", need.action, need.scope));
+        told.collect::<Vec<_>>().join(", ")
+    };
+    let asked_for = |needs: &BTreeSet<Need>| {
+        let wanted: BTreeSet<(Role, &str)> = needs.iter().map(|need| (need.role, need.scope.as_str())).collect();
+        let told = wanted.iter().map(|(role, scope)| format!("{} on {scope}", role.name()));
+        told.collect::<Vec<_>>().join(", ")
+    };
+    if lacking.is_empty() {
+        return format!(
+            "as ARM tells its rights it may {}: a new role assignment takes some minutes to have effect; else a condition \
+             on it or a deny assignment is in the way, or grant it {}",
+            listed(needs),
+            asked_for(needs)
+        );
+    }
+    format!("as ARM tells its rights it lacks {}: grant it {}", listed(lacking), asked_for(lacking))
+}
+
 /// The resource group that a resource lies in: what is granted there is granted below.
 #[must_use]
 pub fn group_of(scope: &str) -> &str {
-    let end = scope.match_indices('/').nth(5).map_or(scope.len(), |(at, _)| at);
+    let end = scope.match_indices('/').nth(4).map_or(scope.len(), |(at, _)| at);
     &scope[..end]
 }
 
@@ -245,15 +295,47 @@ mod tests {
     }
 
     #[test]
+    fn a_refusal_names_action_role_and_scope_or_says_that_it_is_granted_by_now() {
+        let web = vm("web");
+        let needs: BTreeSet<Need> = needs([&web], []).into_iter().filter(|need| need.action == WRITE).collect();
+        let lacks = in_words(&needs, &needs);
+        assert!(lacks.contains(&format!("lacks {WRITE} on {web}: grant it Virtual Machine Contributor on {web}")));
+        assert!(in_words(&needs, &BTreeSet::new()).contains(&format!("it may {WRITE} on {web}: a new role")));
+    }
+
+    #[test]
+    fn an_identity_that_is_to_exist_needs_rights_on_its_group() {
+        let id: IdentityId =
+            format!("{GROUP}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/db1").parse().expect("an id");
+        let actions = |goes| {
+            let needs = needs_of_objects([(&id, goes)]);
+            assert!(needs.iter().all(|need| need.scope == GROUP && need.role == Role::ManagedIdentityContributor));
+            needs.into_iter().filter(|need| need.weight == Weight::Needed).map(|need| need.action).collect::<Vec<_>>()
+        };
+        assert_eq!(actions(false), KEEP);
+        assert_eq!(actions(true), [DELETE, KEEP[0], KEEP[1]]);
+    }
+
+    #[test]
     fn one_resource_gets_a_grant_of_its_own_and_several_get_their_groups() {
-        let id =
-            format!("{}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/db", GROUP.replace("shop", "ids"));
+        let id = format!(
+            "{}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/shop-db",
+            GROUP.replace("shop", "ids")
+        );
         let id: IdentityId = id.parse().expect("an id");
         let needs = needs([&vm("a"), &vm("b")], [&id]);
         let needed: Vec<&Need> = needs.iter().filter(|need| need.weight == Weight::Needed).collect();
         let grants = grants(needed);
         let told: Vec<(&str, &str)> = grants.iter().map(|grant| (grant.role.name(), grant.scope.as_str())).collect();
         assert_eq!(told, [("Virtual Machine Contributor", GROUP), ("Managed Identity Operator", id.as_str())]);
+    }
+
+    #[rstest]
+    #[case::a_group(GROUP, GROUP)]
+    #[case::a_machine(&format!("{GROUP}/providers/Microsoft.Compute/virtualMachines/web"), GROUP)]
+    #[case::a_subscription("/subscriptions/s", "/subscriptions/s")]
+    fn a_resource_lies_in_its_group(#[case] scope: &str, #[case] group: &str) {
+        assert_eq!(group_of(scope), group);
     }
 
     #[rstest]

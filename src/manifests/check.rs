@@ -125,9 +125,11 @@ fn is_clear(manifest: &Manifest) -> bool {
             claim(&object).is_ok()
                 && drift_interval(spec).is_ok()
                 && spec.user_assigned.len() <= MAX_IDENTITIES_IN_REQUEST
+                && spec.user_assigned_refs.len() <= MAX_IDENTITIES_IN_REQUEST
                 && !spec.user_assigned.iter().any(|entry| entry.repair && entry.ensure == Ensure::Absent)
+                && !spec.user_assigned_refs.iter().any(|entry| entry.repair && entry.ensure == Ensure::Absent)
         }
-        Kind::IdentityTarget => false,
+        Kind::UserAssignedIdentity | Kind::IdentityTarget | Kind::IdentityRecord => false,
     }
 }
 

@@ -16,16 +16,19 @@ use std::sync::Arc;
 )]
 pub enum Kind {
     IdentityAssignment,
+    UserAssignedIdentity,
     /// Written by the controller alone: a backup of one is the record of its machine.
     IdentityTarget,
+    /// The same of an identity.
+    IdentityRecord,
 }
 
 impl Kind {
     #[must_use]
     pub fn is_namespaced(self) -> bool {
         match self {
-            Self::IdentityAssignment => true,
-            Self::IdentityTarget => false,
+            Self::IdentityAssignment | Self::UserAssignedIdentity => true,
+            Self::IdentityTarget | Self::IdentityRecord => false,
         }
     }
 }

@@ -57,6 +57,9 @@ impl Check<'_> {
         let properties = schema["properties"].as_object();
         let others = schema.get("additionalProperties").filter(|schema| schema.is_object());
         let any = schema["x-kubernetes-preserve-unknown-fields"] == true || (properties.is_none() && others.is_none());
+        if let Some(most) = schema["maxProperties"].as_u64().filter(|most| entries.len() as u64 > *most) {
+            self.says(node.referenced, path, format!("has {} entries, at most {most} are allowed", entries.len()));
+        }
         for (key, value) in entries {
             let below = join(path, &key.value);
             // The API server takes a field that is null for one that is not there.
@@ -112,6 +115,13 @@ impl Check<'_> {
         if let Some(least) = schema["minLength"].as_u64().filter(|least| length < *least) {
             self.says(node.referenced, path, format!("is too short: at least {least} characters are needed"));
         }
+        if let Some(pattern) = schema["pattern"].as_str() {
+            // Never taken for a fit: what cannot be judged here, the server may refuse.
+            let fits = regex::Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text));
+            if !fits {
+                self.says(node.referenced, path, format!("'{text}' does not match {pattern}"));
+            }
+        }
         let allowed: Vec<&str> = strings(&schema["enum"]).collect();
         if !allowed.is_empty() && !allowed.contains(&text) {
             let hint = near::hint(text, allowed.iter().copied());
@@ -162,7 +172,7 @@ fn describe(value: &Tree) -> String {
 
 /// What a schema may say without being misread here.
 #[cfg(test)]
-pub const KEYWORDS: [&str; 20] = [
+pub const KEYWORDS: [&str; 22] = [
     "additionalProperties",
     "default",
     "description",
@@ -171,9 +181,11 @@ pub const KEYWORDS: [&str; 20] = [
     "items",
     "maxItems",
     "maxLength",
+    "maxProperties",
     "maximum",
     "minLength",
     "minimum",
+    "pattern",
     "properties",
     "required",
     "title",

@@ -158,6 +158,11 @@ impl<'a> View<'a> {
     fn warnings(&self, plan: &Plan) -> Vec<String> {
         let name = self.target.name();
         let mut warnings: Vec<String> = self.waiting.iter().cloned().collect();
+        for assignment in self.assignments {
+            let (wrong, twice) = assignment.repeated();
+            let told = assignment.waiting().into_iter().chain(wrong).chain(twice);
+            warnings.extend(told.map(|(origin, said)| format!("{said} [{origin}]")));
+        }
         if let Some(change) = &plan.default_change {
             warnings.push(format!(
                 "programs on {name} that ask for a token without naming an identity get {} now, and would get {}",

@@ -1,7 +1,8 @@
 //! What the cluster holds: assignments, and the record of each machine.
+use crate::api::identity_record::IdentityRecord;
 use crate::api::raw::{self, Readable};
-use crate::api::{IdentityAssignment, IdentityTarget};
-use crate::domain::Record;
+use crate::api::{IdentityAssignment, IdentityTarget, UserAssignedIdentity};
+use crate::domain::{Record, identity};
 use anyhow::{Context as _, bail};
 use kube::api::{Api, DynamicObject, ListParams};
 use kube::core::ApiResource;
@@ -18,9 +19,11 @@ pub struct Stored {
     pub assignments: Vec<Readable>,
     pub records: Vec<Record>,
     pub targets: Vec<IdentityTarget>,
+    pub identities: Vec<UserAssignedIdentity>,
+    pub identity_records: Vec<identity::Record>,
 }
 
-/// Reads both kinds in full.
+/// Reads all kinds in full.
 ///
 /// # Errors
 /// A list that cannot be had, or an object that cannot be read: a plan without it would be wrong.
@@ -43,6 +46,15 @@ pub async fn stored(client: &Client) -> anyhow::Result<Stored> {
         let name = target.metadata.name.clone().unwrap_or_default();
         let record = Record::try_from(&target.record).with_context(|| format!("the record {name} cannot be read"))?;
         stored.records.push(record);
+    }
+    let api: Api<UserAssignedIdentity> = Api::all(client.clone());
+    stored.identities = all(&api, "userassignedidentities").await?;
+    let api: Api<IdentityRecord> = Api::all(client.clone());
+    for object in all(&api, "identityrecords").await? {
+        let name = object.metadata.name.clone().unwrap_or_default();
+        let record =
+            identity::Record::try_from(&object.record).with_context(|| format!("the record {name} cannot be read"))?;
+        stored.identity_records.push(record);
     }
     Ok(stored)
 }

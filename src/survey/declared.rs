@@ -1,7 +1,13 @@
 //! What is declared, machine by machine, and where each word of it is written.
 use super::cluster::Stored;
+use super::identities::{Object, Objects};
+use super::live::Lookup;
 use crate::api::assignment::AksNodePool;
+use crate::api::identity_record::IdentityRecord;
 use crate::api::{IdentityAssignment, IdentityTarget, claim};
+use crate::domain::claims::Ensure;
+use crate::domain::identity;
+use crate::domain::reference::{Reference, Referred};
 use crate::domain::{Claim, IdentityId, Record, TargetId};
 use crate::manifests::{Kind, Manifest, Place, Problem, Read};
 use serde::{Deserialize, Serialize};
@@ -32,6 +38,8 @@ pub struct Assignment {
     pub object: IdentityAssignment,
     pub target: TargetId,
     pub claim: Claim,
+    /// The claim before its references are told of.
+    plain: Claim,
     manifest: Option<Manifest>,
 }
 
@@ -53,7 +61,89 @@ impl Assignment {
     pub fn origin_of(&self, id: &IdentityId) -> Origin {
         let same = |text: &str| text.parse::<IdentityId>().is_ok_and(|named| named == *id);
         let index = self.object.spec.user_assigned.iter().position(|entry| same(&entry.resource_id));
-        self.origin_at(&index.map(|index| format!("spec.userAssigned[{index}].resourceId")).unwrap_or_default())
+        let entry = index.map(|index| format!("spec.userAssigned[{index}].resourceId"));
+        self.origin_at(&entry.or_else(|| self.reference_to(id)).unwrap_or_default())
+    }
+
+    /// Where a reference stands that stands for this identity.
+    fn reference_to(&self, id: &IdentityId) -> Option<String> {
+        let (name, _) = self.claim.refs.iter().find(|(_, reference)| named(&reference.referred) == Some(id))?;
+        Some(self.path_of_reference(name))
+    }
+
+    fn path_of_reference(&self, name: &str) -> String {
+        let refs = &self.object.spec.user_assigned_refs;
+        let index = refs.iter().position(|entry| entry.name == name);
+        index.map(|index| format!("spec.userAssignedRefs[{index}].name")).unwrap_or_default()
+    }
+
+    /// The claim, with what its references stand for.
+    fn refer(&mut self, objects: &Objects, lookup: &Lookup) {
+        let namespace = &self.plain.key.namespace;
+        let refs = self.object.spec.user_assigned_refs.iter().map(|entry| {
+            let ensure: Ensure = entry.ensure.into();
+            let referred = objects.referred(&(namespace.clone(), entry.name.clone()), lookup);
+            let repair = entry.repair && ensure == Ensure::Present;
+            (entry.name.clone(), Reference { ensure, repair, referred })
+        });
+        self.claim = self.plain.clone().referring(refs.collect());
+    }
+
+    /// References that wait, each with its place and why.
+    #[must_use]
+    pub fn waiting(&self) -> Vec<(Origin, String)> {
+        let waiting = self.claim.refs.iter().filter_map(|(name, reference)| {
+            let why = reference.waits()?;
+            Some((self.origin_at(&self.path_of_reference(name)), format!("the reference to {name} waits: {why}")))
+        });
+        waiting.collect()
+    }
+
+    /// References to objects that are nowhere, each with its place.
+    #[must_use]
+    pub fn unseen(&self) -> Vec<(Origin, String)> {
+        let namespace = &self.claim.key.namespace;
+        let unseen = self.claim.refs.iter().filter(|(_, reference)| reference.referred == Referred::Unseen);
+        let told = unseen.map(|(name, _)| {
+            let message = format!(
+                "there is no UserAssignedIdentity {namespace}/{name} here: unless the cluster has it, the reference waits"
+            );
+            (self.origin_at(&self.path_of_reference(name)), message)
+        });
+        told.collect()
+    }
+
+    /// References that contradict another entry, and those that repeat one, each with its place.
+    #[must_use]
+    pub fn repeated(&self) -> (Vec<(Origin, String)>, Vec<(Origin, String)>) {
+        let contradicted: BTreeSet<&String> = self.claim.contradicted().map(|(name, _)| name).collect();
+        let (mut wrong, mut twice) = (Vec::new(), Vec::new());
+        let mut seen: BTreeMap<&IdentityId, String> = BTreeMap::new();
+        for (index, entry) in self.object.spec.user_assigned.iter().enumerate() {
+            let id = self
+                .plain
+                .user
+                .keys()
+                .find(|id| entry.resource_id.parse().is_ok_and(|named: IdentityId| named == **id));
+            seen.extend(id.map(|id| (id, format!("spec.userAssigned[{index}]"))));
+        }
+        for entry in &self.object.spec.user_assigned_refs {
+            let Some((name, reference)) = self.claim.refs.get_key_value(&entry.name) else { continue };
+            let Some(id) = named(&reference.referred) else { continue };
+            let path = self.path_of_reference(name);
+            if let Some(first) = seen.get(id) {
+                let at = self.origin_at(&path);
+                if contradicted.contains(name) {
+                    let why = "one says Present, the other Absent, so that neither is done";
+                    wrong.push((at, format!("{path} stands for {}, as {first} does: {why}", id.name())));
+                } else {
+                    twice.push((at, format!("{path} stands for {}, as {first} does: one of them will do", id.name())));
+                }
+            } else {
+                seen.insert(id, path.trim_end_matches(".name").to_owned());
+            }
+        }
+        (wrong, twice)
     }
 
     fn origin_at(&self, path: &str) -> Origin {
@@ -81,6 +171,8 @@ pub struct Declared {
     records: BTreeMap<TargetId, Record>,
     /// Whether records were there to be read.
     pub has_records: bool,
+    /// Identities that are objects.
+    pub objects: Objects,
 }
 
 impl Declared {
@@ -91,9 +183,19 @@ impl Declared {
     pub fn new(read: &Read, stored: Option<Stored>) -> Result<Self, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut declared = Self::default();
-        let stored = stored.map(|stored| declared.take_up(stored)).unwrap_or_default();
+        let stored = match stored.map(|stored| declared.take_up(stored)).transpose() {
+            Ok(stored) => stored.unwrap_or_default(),
+            Err(error) => {
+                let at = Place { file: "the cluster".into(), line: 0, column: 0 };
+                return Err(vec![Problem { at, message: error.to_string() }]);
+            }
+        };
         let mut replaced = BTreeSet::new();
         let mut written = Vec::new();
+        // Records first: whose an identity is follows from them.
+        for manifest in read.manifests.iter().filter(|manifest| manifest.kind == Kind::IdentityRecord) {
+            problems.extend(identity_record(manifest).map(|record| declared.keep_identity(record)).err());
+        }
         for manifest in &read.manifests {
             let taken = match manifest.kind {
                 Kind::IdentityAssignment => assignment(manifest, &stored).map(|assignment| {
@@ -101,6 +203,8 @@ impl Declared {
                     written.push(assignment);
                 }),
                 Kind::IdentityTarget => record(manifest).map(|record| declared.keep(record)),
+                Kind::UserAssignedIdentity => declared.objects.write(manifest),
+                Kind::IdentityRecord => Ok(()),
             };
             problems.extend(taken.err());
         }
@@ -114,20 +218,40 @@ impl Declared {
         for assignments in declared.by_target.values_mut() {
             assignments.sort_by(|a, b| a.claim.key.cmp(&b.claim.key));
         }
+        declared.refer(&Lookup::default());
         Ok(declared)
     }
 
-    fn take_up(&mut self, stored: Stored) -> BTreeMap<String, Assignment> {
+    /// Tells what references stand for, by what ARM says of their identities.
+    pub fn refer(&mut self, lookup: &Lookup) {
+        let with_refs = |one: &&mut Assignment| !one.object.spec.user_assigned_refs.is_empty();
+        for assignment in self.by_target.values_mut().flatten().filter(with_refs) {
+            assignment.refer(&self.objects, lookup);
+        }
+    }
+
+    fn keep_identity(&mut self, record: identity::Record) {
         self.has_records = true;
+        self.objects.keep_record(record);
+    }
+
+    fn take_up(&mut self, stored: Stored) -> anyhow::Result<BTreeMap<String, Assignment>> {
+        self.has_records = true;
+        for record in stored.identity_records {
+            self.keep_identity(record);
+        }
+        for object in &stored.identities {
+            self.objects.put(Object::stored(object)?);
+        }
         for record in stored.records {
             self.keep(record);
         }
         let assignments = stored.assignments.into_iter().map(|readable| {
-            let assignment =
-                Assignment { object: readable.object, target: readable.target, claim: readable.claim, manifest: None };
+            let (object, target, claim) = (readable.object, readable.target, readable.claim);
+            let assignment = Assignment { object, target, plain: claim.clone(), claim, manifest: None };
             (assignment.claim.key.to_string(), assignment)
         });
-        assignments.collect()
+        Ok(assignments.collect())
     }
 
     fn keep(&mut self, record: Record) {
@@ -169,11 +293,25 @@ fn assignment(manifest: &Manifest, stored: &BTreeMap<String, Assignment>) -> Res
     // What is written is to be there: a copy of an object that was being deleted is applied as any other.
     metadata.deletion_timestamp = None;
     let (target, claim) = claim::claim(&object).map_err(|error| wrong(crate::arm::chain(&error)))?;
-    Ok(Assignment { object, target, claim, manifest: Some(manifest.clone()) })
+    Ok(Assignment { object, target, plain: claim.clone(), claim, manifest: Some(manifest.clone()) })
 }
 
 fn record(manifest: &Manifest) -> Result<Record, Problem> {
     let wrong = |said: String| Problem { at: manifest.place(), message: said };
     let object = IdentityTarget::deserialize(manifest.value()).map_err(|error| wrong(error.to_string()))?;
     Record::try_from(&object.record).map_err(|error| wrong(crate::arm::chain(&error)))
+}
+
+fn identity_record(manifest: &Manifest) -> Result<identity::Record, Problem> {
+    let wrong = |said: String| Problem { at: manifest.place(), message: said };
+    let object = IdentityRecord::deserialize(manifest.value()).map_err(|error| wrong(error.to_string()))?;
+    identity::Record::try_from(&object.record).map_err(|error| wrong(crate::arm::chain(&error)))
+}
+
+/// The identity that a reference's object names, whatever its state.
+fn named(referred: &Referred) -> Option<&IdentityId> {
+    match referred {
+        Referred::Ready(id) | Referred::NotReady(id, _) | Referred::Leaving(id) => Some(id),
+        Referred::Unseen => None,
+    }
 }

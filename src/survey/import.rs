@@ -1,13 +1,13 @@
 //! Manifests for what is there: declaring it changes nothing.
 use super::live::group_key;
 use crate::api::{GROUP, VERSION};
-use crate::domain::aks::managed_by_aks;
+use crate::domain::aks::{group_of_aks, managed_by_aks};
 use crate::domain::live::Provisioning;
 use crate::domain::plan::MAX_IDENTITIES_IN_REQUEST;
-use crate::domain::target_name::target_name;
+use crate::domain::target_name::{identity_name, target_name};
 use crate::domain::{IdentityId, Live, TargetId};
 use serde_json::{Value, json};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 /// Names of objects have 253 characters at most: room is left for a number.
@@ -16,15 +16,16 @@ const LONGEST_NAME: usize = 240;
 /// What was made, and what was not.
 #[derive(Clone, Debug, Default)]
 pub struct Imported {
-    /// In the order of the machines' ids.
+    /// Identities first, then machines, each in the order of their ids.
     pub objects: Vec<Value>,
     pub left_out: Vec<LeftOut>,
 }
 
-/// A machine, or an identity of one, that has no manifest.
+/// A machine, or an identity, that has no manifest.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LeftOut {
-    pub target: TargetId,
+    /// Its id.
+    pub what: String,
     pub why: Why,
 }
 
@@ -33,6 +34,8 @@ pub struct LeftOut {
 pub enum Why {
     NoIdentity,
     ManagedByAks,
+    /// An identity in a resource group that AKS fills.
+    MadeByAks,
     /// An operation runs: what it shows is on its way to something else.
     Moving,
     /// An entry whose id has no form that could be declared.
@@ -41,11 +44,14 @@ pub enum Why {
 
 impl fmt::Display for LeftOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let target = &self.target;
+        let target = &self.what;
         match &self.why {
             Why::NoIdentity => write!(f, "{target} has no identity"),
             Why::ManagedByAks => {
                 write!(f, "{target} is managed by AKS, which rewrites its identities (--include-aks takes it in)")
+            }
+            Why::MadeByAks => {
+                write!(f, "{target} lies in a resource group of AKS, which made it (--include-aks takes it in)")
             }
             Why::Moving => write!(f, "{target} is being changed: import it again when that is over"),
             Why::Undeclarable(id) => write!(f, "{target} carries {id}, which has no form that can be declared"),
@@ -58,6 +64,37 @@ impl fmt::Display for LeftOut {
 pub struct Choices<'a> {
     pub namespace: &'a str,
     pub include_aks: bool,
+}
+
+/// An object for each of these identities, which exist: it takes them over as they are, and leaves them when it goes.
+#[must_use]
+pub fn import_identities(
+    identities: &BTreeSet<IdentityId>,
+    groups: &BTreeMap<String, Option<String>>,
+    choices: Choices<'_>,
+) -> Imported {
+    let mut imported = Imported::default();
+    let mut names: BTreeMap<String, usize> = BTreeMap::new();
+    for id in identities {
+        *names.entry(legible(id.name(), || identity_name(id))).or_default() += 1;
+    }
+    for id in identities {
+        let group = format!("{}/{}", id.subscription(), id.group().to_lowercase());
+        let managed_by = groups.get(&group).and_then(Option::as_deref);
+        if group_of_aks(id.group(), managed_by).is_some() && !choices.include_aks {
+            imported.left_out.push(LeftOut { what: id.to_string(), why: Why::MadeByAks });
+            continue;
+        }
+        let plain = legible(id.name(), || identity_name(id));
+        let name = if names.get(&plain) == Some(&1) { plain } else { identity_name(id) };
+        imported.objects.push(json!({
+            "apiVersion": format!("{GROUP}/{VERSION}"),
+            "kind": "UserAssignedIdentity",
+            "metadata": {"name": name, "namespace": choices.namespace},
+            "spec": {"resourceId": id.as_str(), "adopt": "IfExists", "deletionPolicy": "Retain"},
+        }));
+    }
+    imported
 }
 
 /// An assignment for each machine that has an identity.
@@ -82,7 +119,7 @@ pub fn import(
             Provisioning::Succeeded | Provisioning::Failed => None,
         };
         if let Some(why) = why {
-            imported.left_out.push(LeftOut { target: target.clone(), why });
+            imported.left_out.push(LeftOut { what: target.to_string(), why });
             continue;
         }
         let plain = plain_name(target);
@@ -91,7 +128,7 @@ pub fn import(
         let (known, odd): (Vec<&IdentityId>, Vec<&IdentityId>) =
             live.user.keys().partition(|id| id.as_str().parse::<IdentityId>().is_ok());
         for id in odd {
-            imported.left_out.push(LeftOut { target: target.clone(), why: Why::Undeclarable(id.clone()) });
+            imported.left_out.push(LeftOut { what: target.to_string(), why: Why::Undeclarable(id.clone()) });
         }
         imported.objects.extend(objects(target, live, &name, &known, aks, choices.namespace));
     }
@@ -128,10 +165,14 @@ fn objects(target: &TargetId, live: &Live, name: &str, ids: &[&IdentityId], aks:
 
 /// The machine's own name as Kubernetes takes it.
 fn plain_name(target: &TargetId) -> String {
+    legible(target.name(), || target_name(target))
+}
+
+fn legible(name: &str, otherwise: impl FnOnce() -> String) -> String {
     let fit = |c: char| if c.is_ascii_lowercase() || c.is_ascii_digit() { c } else { '-' };
-    let name: String = target.name().to_lowercase().chars().map(fit).take(LONGEST_NAME).collect();
+    let name: String = name.to_lowercase().chars().map(fit).take(LONGEST_NAME).collect();
     let name = name.trim_matches('-');
-    if name.is_empty() { target_name(target) } else { name.to_owned() }
+    if name.is_empty() { otherwise() } else { name.to_owned() }
 }
 
 #[cfg(test)]
@@ -170,18 +211,33 @@ mod tests {
     #[test]
     fn what_there_is_is_declared_and_the_rest_is_named() {
         let machines = BTreeMap::from([
-            (vm("a", "Web_1"), live(true, &[id("db"), IdentityId::told_by_arm("odd")])),
+            (vm("a", "Web_1"), live(true, &[id("shop-db"), IdentityId::told_by_arm("odd")])),
             (vm("a", "bare"), live(false, &[])),
             (vm("MC_x", "node"), live(true, &[])),
         ]);
         let imported = import(&machines, &BTreeMap::new(), CHOICES);
         assert_eq!(names(&imported), ["web-1"]);
         assert_eq!(imported.objects[0]["spec"]["systemAssigned"], "Enabled");
-        assert_eq!(imported.objects[0]["spec"]["userAssigned"], json!([{"resourceId": id("db").as_str()}]));
+        assert_eq!(imported.objects[0]["spec"]["userAssigned"], json!([{"resourceId": id("shop-db").as_str()}]));
         let why: Vec<&Why> = imported.left_out.iter().map(|left| &left.why).collect();
         assert_eq!(why, [&Why::NoIdentity, &Why::Undeclarable(IdentityId::told_by_arm("odd")), &Why::ManagedByAks]);
         let with = import(&machines, &BTreeMap::new(), Choices { include_aks: true, ..CHOICES });
         assert_eq!(with.objects[1]["spec"]["aksNodePool"], "Manage");
+    }
+
+    #[test]
+    fn identities_get_names_of_their_own_and_stay_when_their_objects_go() {
+        let other = IdentityId::told_by_arm(&id("shop-db").as_str().replace("/ids/", "/other/"));
+        let of_aks = IdentityId::told_by_arm(&id("agentpool").as_str().replace("/ids/", "/MC_shop/"));
+        let identities = BTreeSet::from([id("Shop_DB"), id("shop-db"), id("Queue_"), other, of_aks]);
+        let imported = import_identities(&identities, &BTreeMap::new(), CHOICES);
+        let unique: BTreeSet<&str> = names(&imported).into_iter().collect();
+        assert_eq!((imported.objects.len(), unique.len()), (4, 4), "{unique:?}");
+        assert!(unique.contains("queue") && !unique.contains("shop-db"), "{unique:?}");
+        assert!(imported.objects.iter().all(|object| object["spec"]["deletionPolicy"] == "Retain"));
+        assert_eq!(imported.left_out.iter().map(|left| &left.why).collect::<Vec<_>>(), [&Why::MadeByAks]);
+        let with = import_identities(&identities, &BTreeMap::new(), Choices { include_aks: true, ..CHOICES });
+        assert_eq!(with.objects.len(), 5);
     }
 
     #[test]

@@ -1,4 +1,5 @@
 //! What is known of the machines.
+use super::identities::Seen;
 use crate::domain::{IdentityId, Live, Own, TargetId};
 use std::collections::BTreeMap;
 
@@ -22,6 +23,8 @@ pub struct Lookup {
     pub groups: BTreeMap<String, Option<String>>,
     /// What identities say of themselves, where they were asked.
     pub identities: BTreeMap<IdentityId, Own>,
+    /// What ARM says of identities that are objects.
+    pub objects: BTreeMap<IdentityId, Seen>,
 }
 
 /// How a resource group is known in [`Lookup::groups`].

@@ -10,6 +10,7 @@
 mod assess;
 mod cluster;
 mod declared;
+mod identities;
 mod import;
 mod live;
 mod preflight;
@@ -21,7 +22,8 @@ mod steps;
 pub use assess::{Facts, assess, conflicts, suspects, would_write};
 pub use cluster::{Stored, stored};
 pub use declared::{Assignment, Declared, Origin};
-pub use import::{Choices, Imported, LeftOut, Why, import};
+pub use identities::{Identity, IdentityOutcome, Object, Objects, Seen, Source, TagChange};
+pub use import::{Choices, Imported, LeftOut, Why, import, import_identities};
 pub use live::{Found, Lookup, Missing, group_key};
 pub use preflight::{Locked, Preflight, Wanted, Wishes, preflight};
 pub use reading::{Reader, Tell, patiently};

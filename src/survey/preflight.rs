@@ -1,7 +1,7 @@
 //! Can this credential do what is declared? Read off ARM, judged by [`crate::domain::grants`].
 use super::reading::{Reader, patiently};
 use crate::arm::{ArmError, Precondition, chain};
-use crate::domain::grants::{Grant, Lock, Need, Permission, Weight, allows, grants, group_of, needs};
+use crate::domain::grants::{Grant, Lock, Need, Permission, Weight, allows, grants, group_of, needs, needs_of_objects};
 use crate::domain::{IdentityId, TargetId};
 use futures::{StreamExt, stream};
 use serde::Serialize;
@@ -73,6 +73,8 @@ pub struct Probed {
 pub struct Wishes {
     pub machines: BTreeSet<TargetId>,
     pub identities: BTreeSet<IdentityId>,
+    /// Identities that are to exist, each with whether it goes with its object.
+    pub objects: BTreeMap<IdentityId, bool>,
 }
 
 /// Asks ARM, and judges.
@@ -80,7 +82,11 @@ pub struct Wishes {
 /// # Errors
 /// What all questions would end with: no token, no connection, no subscription.
 pub async fn preflight(reader: &Reader, wishes: &Wishes, probe: bool) -> Result<Preflight, ArmError> {
-    let needs = needs(&wishes.machines, &wishes.identities);
+    let mut needs: BTreeSet<Need> =
+        needs(&wishes.machines, &wishes.identities).into_iter().map(|need| on_what_exists(need, wishes)).collect();
+    for need in needs_of_objects(wishes.objects.iter().map(|(id, goes)| (id, *goes))) {
+        needs.insert(need);
+    }
     let mut found = Preflight { checked: needs.len(), ..Preflight::default() };
     let missing = missing(reader, &needs, &mut found.notes).await?;
     let needed = missing.iter().filter(|need| need.weight == Weight::Needed);
@@ -96,6 +102,12 @@ pub async fn preflight(reader: &Reader, wishes: &Wishes, probe: bool) -> Result<
     let ignored = found.preconditions.iter().any(|probed| probed.honours_if_match == Some(false));
     found.ready = found.grants.is_empty() && found.locks.is_empty() && !ignored;
     Ok(found)
+}
+
+/// An identity that is to be made is no scope yet: its group is.
+fn on_what_exists(need: Need, wishes: &Wishes) -> Need {
+    let is_object = need.scope.parse().is_ok_and(|id| wishes.objects.contains_key(&id));
+    if is_object { Need { scope: group_of(&need.scope).to_owned(), ..need } } else { need }
 }
 
 /// A count of requests: never negative, and far below what a float can hold exactly.

@@ -1,6 +1,7 @@
 //! Reads what many machines have with the fewest calls: by lists where one shows several, else one by one.
+use super::identities::Seen;
 use super::live::{Found, Lookup, Missing, group_key};
-use crate::arm::{Arm, ArmError, Asked, Listed, chain};
+use crate::arm::{Arm, ArmError, Asked, Listed, Missing as Lacking, chain};
 use crate::domain::pace::Class;
 use crate::domain::sweep::{Demand, Kind, Known, Scope};
 use crate::domain::{IdentityId, Live, MachineKind, Own, TargetId};
@@ -102,18 +103,22 @@ impl Reader {
     /// # Errors
     /// Whatever ARM says instead, and a list without an end.
     pub async fn list(&self, scope: Scope) -> Result<BTreeMap<TargetId, Live>, ArmError> {
-        let mut machines = BTreeMap::new();
+        let machines = self.entries(scope).await?.into_iter().filter_map(|entry| match entry {
+            Listed::Machine(target, live) => Some((target, *live)),
+            Listed::Identity(..) => None,
+        });
+        Ok(machines.collect())
+    }
+
+    async fn entries(&self, scope: Scope) -> Result<Vec<Listed>, ArmError> {
+        let mut entries = Vec::new();
         let (mut next, mut seen) = (None, HashSet::new());
         loop {
             let page = patiently(|| self.arm.list(&scope, next.as_ref())).await?;
-            for entry in page.entries {
-                if let Listed::Machine(target, live) = entry {
-                    machines.insert(target, *live);
-                }
-            }
-            (self.tell)(format!("listed {} {scope}", machines.len()));
+            entries.extend(page.entries);
+            (self.tell)(format!("listed {} {scope}", entries.len()));
             match page.next.transpose()? {
-                None => return Ok(machines),
+                None => return Ok(entries),
                 Some(page) if seen.len() < MOST_PAGES && seen.insert(page.clone()) => next = Some(page),
                 Some(_) => {
                     let why = "the list names a page twice, or has no end".to_owned();
@@ -135,6 +140,47 @@ impl Reader {
             machines.extend(self.list(scope).await?);
         }
         Ok(machines)
+    }
+
+    /// All user-assigned identities in a subscription, or in one of its groups.
+    ///
+    /// # Errors
+    /// As [`Self::list`].
+    pub async fn all_identities(
+        &self,
+        subscription: &str,
+        group: Option<&str>,
+    ) -> Result<BTreeSet<IdentityId>, ArmError> {
+        let group = group.map(|group| group.to_lowercase().into());
+        let scope = Scope { subscription: subscription.to_lowercase().into(), group, kind: Kind::Identities };
+        let identities = self.entries(scope).await?.into_iter().filter_map(|entry| match entry {
+            Listed::Identity(id, _) => Some(id),
+            Listed::Machine(..) => None,
+        });
+        Ok(identities.collect())
+    }
+
+    /// What ARM says of identities that are objects.
+    ///
+    /// # Errors
+    /// What all reads would end with.
+    pub async fn objects(&self, ids: BTreeSet<IdentityId>) -> Result<BTreeMap<IdentityId, Seen>, ArmError> {
+        let mut asked = stream::iter(ids)
+            .map(async |id| (patiently(|| self.arm.user_identity(&id)).await, id))
+            .buffer_unordered(TOGETHER);
+        let mut seen = BTreeMap::new();
+        while let Some((answer, id)) = asked.next().await {
+            let said = match answer {
+                Ok(known) => Seen::There(known),
+                Err(ArmError::NotFound { missing: Lacking::Group, .. }) => Seen::NoGroup,
+                Err(ArmError::NotFound { .. }) => Seen::Missing,
+                Err(error) if is_everybodys(&error) => return Err(error),
+                Err(error) => Seen::Unread(chain(&error)),
+            };
+            seen.insert(id, said);
+            (self.tell)(format!("read {} identities", seen.len()));
+        }
+        Ok(seen)
     }
 
     /// Who manages the resource groups of these machines; of a group that may not be read nothing is known.

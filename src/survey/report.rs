@@ -1,5 +1,6 @@
 //! What a survey found, as data: rendered by the command line, and printed as JSON and YAML as it is.
 use super::declared::Origin;
+use super::identities::{Identity, IdentityOutcome};
 use super::steps::Line;
 use serde::Serialize;
 use serde_json::Value;
@@ -54,6 +55,10 @@ pub struct Summary {
     pub no_change: usize,
     pub not_found: usize,
     pub unread: usize,
+    /// Identities that are objects, how many of them would change, and how many could not be read.
+    pub identities: usize,
+    pub identities_change: usize,
+    pub identities_unread: usize,
 }
 
 /// How much was asked of ARM.
@@ -71,13 +76,16 @@ pub struct Report {
     pub summary: Summary,
     /// What holds for all of it.
     pub notes: Vec<String>,
+    /// Identities that are objects.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub identities: Vec<Identity>,
     pub machines: Vec<Machine>,
     pub calls: Calls,
 }
 
 impl Report {
     #[must_use]
-    pub fn new(machines: Vec<Machine>, notes: Vec<String>, calls: usize) -> Self {
+    pub fn new(identities: Vec<Identity>, machines: Vec<Machine>, notes: Vec<String>, calls: usize) -> Self {
         let count = |outcome| machines.iter().filter(|machine| machine.outcome == outcome).count();
         let summary = Summary {
             machines: machines.len(),
@@ -85,7 +93,11 @@ impl Report {
             no_change: count(Outcome::NoChange),
             not_found: count(Outcome::NotFound),
             unread: count(Outcome::Unread),
+            identities: identities.len(),
+            identities_change: identities.iter().filter(|identity| identity.outcome.is_change()).count(),
+            identities_unread: identities.iter().filter(|identity| identity.outcome == IdentityOutcome::Unread).count(),
         };
-        Self { complete: summary.unread == 0, summary, notes, machines, calls: Calls { arm: calls } }
+        let complete = summary.unread == 0 && summary.identities_unread == 0;
+        Self { complete, summary, notes, identities, machines, calls: Calls { arm: calls } }
     }
 }

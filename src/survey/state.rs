@@ -1,6 +1,8 @@
 //! ARM's answers from a file, in place of ARM: for tests, and to look at a state again.
+use super::identities::Seen;
 use super::live::{Lookup, Missing, group_key};
 use crate::arm::{Described, describe};
+use crate::domain::identity::Known;
 use crate::domain::{IdentityId, Live, Own, TargetId};
 use serde_json::{Deserializer, Value};
 use std::collections::BTreeMap;
@@ -23,6 +25,8 @@ pub struct State {
     pub machines: BTreeMap<TargetId, Live>,
     groups: BTreeMap<String, Option<String>>,
     identities: BTreeMap<IdentityId, Own>,
+    /// All of it, of those whose bodies tell all.
+    pub objects: BTreeMap<IdentityId, Known>,
 }
 
 impl State {
@@ -51,7 +55,8 @@ impl State {
             Described::Machine(target, live) => {
                 self.machines.insert(target, *live);
             }
-            Described::Identity(id, principal) => {
+            Described::Identity(id, principal, known) => {
+                self.objects.extend(known.map(|known| (id.clone(), known)));
                 self.identities.insert(id, principal.principal_id.map_or(Own::Untold, Own::There));
             }
             Described::Group { key, managed_by } => {
@@ -70,6 +75,7 @@ impl State {
             let managed_by = self.groups.get(&key)?.clone();
             Some((key, managed_by))
         });
-        Lookup { groups: groups.collect(), identities: self.identities.clone(), machines }
+        let seen = self.objects.iter().map(|(id, known)| (id.clone(), Seen::There(known.clone())));
+        Lookup { groups: groups.collect(), identities: self.identities.clone(), machines, objects: seen.collect() }
     }
 }

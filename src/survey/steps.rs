@@ -120,6 +120,12 @@ impl Telling<'_> {
             Step::Detach(Why::Dangling) => (Mark::Repair, "its entry on the machine is dead".into(), present(), None),
             Step::Dangling(dead) => (Mark::Refused, dead.to_string(), present(), None),
             Step::Spare => (Mark::Leave, "not Lanyard's, and declared by nobody".into(), Vec::new(), None),
+            Step::Protect if there && present().is_empty() => (
+                Mark::Leave,
+                "kept as it is: what a reference stands for is not ready, or contradicted".into(),
+                self.naming(id, Ensure::Kept),
+                None,
+            ),
             Step::Protect if there => {
                 (Mark::Leave, "declared by an assignment that enforces nothing".into(), present(), None)
             }

@@ -136,7 +136,9 @@ impl Server {
             // The field's path comes first, which holds no blank.
             let sentence = one.split_once(' ').map_or(one.as_str(), |(_, said)| said);
             ensure!(
-                answer.contains(sentence) || one.contains("too long"),
+                answer.contains(sentence)
+                    || one.contains("too long")
+                    || (one.contains("repeats entry") && answer.contains("Duplicate value")),
                 "the server said {answer}, offline is said {one}"
             );
         }

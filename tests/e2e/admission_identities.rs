@@ -3,6 +3,7 @@ use anyhow::{Result, ensure};
 use devenv::world::World;
 use kube::api::{Api, Patch, PatchParams, PostParams};
 use lanyard::api::UserAssignedIdentity;
+use lanyard::manifests::{self, Checker};
 use serde_json::{Value, json};
 
 const GUID: &str = "5a3b1e00-0000-4000-8000-00000000000A";
@@ -19,6 +20,20 @@ fn parts(changed: &Value) -> Value {
         spec[field] = value.clone();
     }
     spec
+}
+
+/// What `lanyard validate` says to a spec, without a server.
+fn validated(spec: &Value) -> Result<Vec<String>> {
+    let object = json!({
+        "apiVersion": "lanyard.dev/v1alpha1", "kind": "UserAssignedIdentity",
+        "metadata": {"name": "db"}, "spec": spec,
+    });
+    let file = tempfile::Builder::new().suffix(".json").tempfile()?;
+    std::fs::write(file.path(), object.to_string())?;
+    let read = manifests::read(&[file.path().to_owned()], "default");
+    let checker = Checker::new()?;
+    let found = read.manifests.iter().flat_map(|manifest| checker.check(manifest));
+    Ok(read.problems.iter().cloned().chain(found).map(|problem| problem.to_string()).collect())
 }
 
 struct Server(Api<UserAssignedIdentity>);
@@ -64,6 +79,8 @@ async fn names_forms_and_tags_that_azure_does_not_take_are_refused_with_a_senten
     for spec in admitted {
         let answer = server.answer(&spec).await?;
         ensure!(answer.is_none(), "{spec} is refused: {answer:?}");
+        let without = validated(&spec)?;
+        ensure!(without.is_empty(), "validate refuses what the server takes: {spec}: {without:?}");
     }
     let refused = [
         (json!({}), "in both forms, or in neither"),
@@ -92,6 +109,7 @@ async fn names_forms_and_tags_that_azure_does_not_take_are_refused_with_a_senten
         };
         let told = answer.unwrap_or_default();
         ensure!(told.contains(words), "{spec}: {told:?} does not say {words:?}");
+        ensure!(!validated(&spec)?.is_empty(), "validate takes what the server refuses: {spec}");
     }
     Ok(())
 }

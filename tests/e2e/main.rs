@@ -32,6 +32,7 @@ mod process;
 mod promises;
 mod quota;
 mod races;
+mod rights;
 mod safety;
 mod scenarios;
 mod sharing;

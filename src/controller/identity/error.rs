@@ -56,9 +56,10 @@ pub enum IdentityError {
 fn in_words(error: &ArmError) -> String {
     match error {
         ArmError::Forbidden { action, scope, told } => format!(
-            "Lanyard may not {} on {}: grant it Managed Identity Contributor on the resource group",
+            "Lanyard may not {} on {}: {}",
             action.as_deref().unwrap_or("do this"),
-            scope.as_deref().unwrap_or(&told.asked)
+            scope.as_deref().unwrap_or(&told.asked),
+            told.rights.as_deref().unwrap_or("grant it Managed Identity Contributor on the resource group")
         ),
         other => other.to_string(),
     }

@@ -13,6 +13,7 @@ use crate::arm::{ArmError, Missing};
 use crate::controller::context::Context;
 use crate::controller::queue::Urgency;
 use crate::controller::reconcile::Next;
+use crate::controller::rights;
 use lanyard_domain::TargetId;
 use lanyard_domain::evidence::said_gone;
 use lanyard_domain::identity::{Case, Fate, Known, Note, Origin, Policy, Record, Shown, Step, Told, decide, judge};
@@ -113,7 +114,10 @@ pub async fn visit(context: &Context, identity: IdentityKey, urgency: Urgency) -
         outputs_trouble: None,
         memory: context.identity_memories.recall(&identity),
     };
-    let end = steps(context, &mut visit).await;
+    let mut end = steps(context, &mut visit).await;
+    if let Err(IdentityError::Arm(error)) = &mut end {
+        rights::explain(context, urgency, error).await;
+    }
     let next = report::report(context, &mut visit, &end).await;
     if next.is_some() {
         context.identity_memories.remember(&identity, visit.memory);
@@ -186,9 +190,7 @@ async fn load(context: &Context, visit: &mut Visit) -> Result<(), IdentityError>
             let record = if retained { Record { policy: Policy::Retain, ..record } } else { record };
             match successor {
                 Some(next) => {
-                    // What its owner let go of is nobody's to delete.
-                    let record = if record.policy == Policy::Retain { forgotten(record) } else { record };
-                    let record = record.passed_to(next.wish.key.clone(), policy_of(&next));
+                    let record = record.succeeded_by(next.wish.key.clone(), policy_of(&next));
                     visit.owner = Some(next);
                     record
                 }
@@ -198,11 +200,6 @@ async fn load(context: &Context, visit: &mut Visit) -> Result<(), IdentityError>
     });
     visit.owner = visit.owner.take().or(owner);
     Ok(())
-}
-
-/// As if it had been there before.
-fn forgotten(record: Record) -> Record {
-    Record { origin: None, principal_id: None, creating: None, tags: BTreeSet::new(), ..record }
 }
 
 fn policy_of(object: &Declared) -> Policy {

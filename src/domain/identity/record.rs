@@ -63,6 +63,17 @@ impl Record {
         }
     }
 
+    /// The next object takes the place of one that is proven gone. What that one let go of is nobody's to delete: as if
+    /// it had been there before.
+    #[must_use]
+    pub fn succeeded_by(self, owner: ClaimKey, policy: Policy) -> Self {
+        let left = match self.policy {
+            Policy::Retain => Self { origin: None, principal_id: None, creating: None, tags: BTreeSet::new(), ..self },
+            Policy::Delete => self,
+        };
+        left.passed_to(owner, policy)
+    }
+
     /// The object that has it went, and another one that names the identity takes its place. What we made stays ours to
     /// remove only within the namespace that had it made.
     #[must_use]

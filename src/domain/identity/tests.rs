@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 const SUB: &str = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/ids/providers";
 
 fn id() -> IdentityId {
-    format!("{SUB}/Microsoft.ManagedIdentity/userAssignedIdentities/db").parse().expect("an id")
+    format!("{SUB}/Microsoft.ManagedIdentity/userAssignedIdentities/db1").parse().expect("an id")
 }
 
 fn machine() -> TargetId {

@@ -62,6 +62,59 @@ fn a_rule_speaks_in_its_own_words(#[case] id: &str, #[case] said: &str) {
     );
 }
 
+/// An object that names an identity, with `spec` put after its id.
+fn user_assigned_identity(spec: &str) -> String {
+    format!(
+        "apiVersion: lanyard.dev/v1alpha1\nkind: UserAssignedIdentity\nmetadata:\n  name: db\nspec:\n  resourceId: {IDENTITY}shop-db\n{spec}"
+    )
+}
+
+#[rstest]
+#[case::fits("  tags: {team: shop}\n  location: westeurope\n  writeOutputsTo:\n    configMap: db.ids\n", &[])]
+#[case::both_forms("  name: shop-db\n", &["f:6:3: spec names the identity in both forms, or in neither"])]
+#[case::unknown("  tag: {}\n", &["f:7:3: spec.tag is a field that does not exist; did you mean tags?"])]
+#[case::value("  deletionPolicy: Keep\n", &["f:7:19: spec.deletionPolicy 'Keep' is none of Delete, Retain"])]
+#[case::pattern(
+    "  writeOutputsTo:\n    configMap: Not_A_Name\n",
+    &["f:8:16: spec.writeOutputsTo.configMap 'Not_A_Name' does not match "]
+)]
+#[case::tag("  tags: {a/b: v}\n", &["f:7:9: spec.tags holds a tag that Azure does not take"])]
+#[case::ours("  tags: {Lanyard-Creation: v}\n", &["f:7:9: spec.tags the tag lanyard-creation is Lanyard's own"])]
+fn an_identity_as_an_object_is_held_to_its_kind(#[case] spec: &str, #[case] said: &[&str]) {
+    let problems = problems(&user_assigned_identity(spec));
+    assert_eq!(problems.len(), said.len(), "{problems:#?}");
+    for (problem, said) in problems.iter().zip(said) {
+        assert!(problem.starts_with(said), "{problem} {said}");
+    }
+}
+
+#[test]
+fn a_map_may_have_only_so_many_entries() {
+    let tags: String = (0..50).map(|n| format!("    t{n}: v\n")).collect();
+    let problems = problems(&user_assigned_identity(&format!("  tags:\n{tags}")));
+    assert_eq!(problems, ["f:8:5: spec.tags has 50 entries, at most 49 are allowed"]);
+}
+
+#[rstest]
+#[case::twice(
+    "  userAssignedRefs:\n  - name: db\n  - name: db\n",
+    "f:10:5: spec.userAssignedRefs[1] repeats entry 0 of the list"
+)]
+#[case::nameless("  userAssignedRefs:\n  - name: ''\n", "f:9:11: spec.userAssignedRefs[0].name is too short")]
+#[case::repair_of_absent(
+    "  userAssignedRefs:\n  - {name: db, ensure: Absent, repair: true}\n",
+    "f:9:5: spec.userAssignedRefs[0] asks for the repair of an identity that is to be Absent"
+)]
+fn references_are_held_to_their_rules(#[case] spec: &str, #[case] said: &str) {
+    let text = assignment(spec);
+    let told = problems(&text);
+    assert!(told.len() == 1 && told[0].starts_with(said), "{told:#?}");
+    let mut read = Read::default();
+    documents::split(&files::File { name: "f".into(), text: text.into() }, "default", &mut read);
+    let quickly = Checker::new().expect("definitions").check_quickly(&read.manifests[0]);
+    assert_eq!(quickly.len(), 1, "{quickly:#?}");
+}
+
 #[test]
 fn an_identity_named_twice_is_told_in_any_case() {
     let entries =
@@ -100,7 +153,7 @@ fn every_keyword_of_the_definitions_is_known() {
         }
     }
     let checker = Checker::new().expect("definitions");
-    assert_eq!(checker.definitions.len(), 2);
+    assert_eq!(checker.definitions.len(), <Kind as strum::VariantNames>::VARIANTS.len());
     for definition in checker.definitions.values() {
         let mut found = Vec::new();
         keywords(&definition.schema, &mut found);

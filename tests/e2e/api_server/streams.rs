@@ -9,7 +9,7 @@ use super::{Troubled, log_lines, no_storm, quick};
 use crate::harness::{Asked, Own, Trouble};
 
 fn streams(asked: &Asked) -> bool {
-    asked.verb == "stream"
+    asked.verb == "stream" && asked.is_about_machines()
 }
 
 #[rstest]
@@ -27,7 +27,7 @@ async fn a_streamed_list_that_does_not_come_to_its_end_withdraws_nothing(#[case]
     ensure!(it.api.count(|asked| asked.verb == "list" && asked.path.contains("limit=500")) == 0, "it asked for pages");
     let (since, lines) = (Instant::now(), log_lines(&it.stage));
     let failing = it.api.trouble(streams, 1, 4, trouble);
-    it.api.trouble(|asked| asked.verb == "watch", 1, 2, Trouble::WatchError(410));
+    it.api.trouble(|asked| asked.verb == "watch" && asked.is_about_machines(), 1, 2, Trouble::WatchError(410));
     it.api.break_watches().await?;
     it.stage.until("the lists to fail", async || Ok(it.api.met(failing) >= 3)).await?;
     it.sent_exactly(1)?;

@@ -48,6 +48,11 @@ impl Asked {
         Self { at: Instant::now(), verb, path: uri.to_string() }
     }
 
+    /// About assignments or targets, what machines' visits rest on.
+    pub fn is_about_machines(&self) -> bool {
+        self.path.contains("/identityassignments") || self.path.contains("/identitytargets")
+    }
+
     pub fn is(&self, verb: &str, part: &str) -> bool {
         self.verb == verb && self.path.contains(part)
     }

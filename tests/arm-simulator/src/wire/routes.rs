@@ -42,11 +42,13 @@ fn place(subscription: &str, rest: &[&str]) -> Place {
         && is(providers, "providers")
         && is(namespace, "Microsoft.Authorization")
     {
+        let of_group = matches!(*scope, [groups, _] if is(groups, "resourceGroups"));
         let parts: Vec<&str> = ["", "subscriptions", subscription].iter().chain(scope).copied().collect();
-        let scope = fold(&parts.join("/"));
+        let scope = parts.join("/");
+        let of_resource = ResourceId::parse(&scope).is_some();
         return match fold(what).as_str() {
-            "permissions" => Place::Rights(scope),
-            "locks" => Place::Locks(scope),
+            "permissions" if of_group || of_resource => Place::Rights(fold(&scope)),
+            "locks" if of_group || of_resource || parts.len() == 3 => Place::Locks(fold(&scope)),
             _ => Place::Elsewhere,
         };
     }
