@@ -9,7 +9,7 @@ use devenv::paths;
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::render::{ALL_PARTS, OVERLAYS, deploy, find, helm, kustomize, objects, overlay_with};
+use crate::render::{ALL_PARTS, OVERLAYS, deploy, find, helm, kustomize, objects, overlay_with, rewritten};
 
 /// Objects by kind and name, without what is the tool's own.
 fn by_name(text: &str) -> Result<BTreeMap<String, Value>> {
@@ -61,7 +61,7 @@ fn sort(list: &mut Value) {
 }
 
 fn agree(kustomized: &str, templated: &str) -> Result<usize> {
-    let (ours, chart) = (by_name(kustomized)?, by_name(templated)?);
+    let (ours, chart) = (by_name(kustomized)?, by_name(&rewritten(templated)?)?);
     for (name, object) in &ours {
         let other = chart.get(name).with_context(|| format!("the chart has no {name}"))?;
         assert_eq!(object, other, "{name}");

@@ -82,6 +82,15 @@ pub fn lint() -> Result<()> {
     Ok(())
 }
 
+/// Rendered manifests once more, by kustomize: it writes long texts in a way of its own, and two streams are compared only
+/// where both were written by one hand.
+pub fn rewritten(text: &str) -> Result<String> {
+    let folder = tempfile::tempdir()?;
+    std::fs::write(folder.path().join("rendered.yaml"), text)?;
+    std::fs::write(folder.path().join("kustomization.yaml"), "resources:\n- rendered.yaml\n")?;
+    kustomize(folder.path())
+}
+
 /// The base or an overlay, with components: as somebody's own overlay would have them.
 pub fn overlay_with(overlay: &str, components: &[&str]) -> Result<String> {
     // Beside the others: kustomize takes paths, and remote places, but no absolute path.
