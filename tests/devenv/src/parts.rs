@@ -1,5 +1,6 @@
 //! The programs of the control plane, and those that judge what is deployed: found, or built once from Go modules. Each
-//! module pins the versions of its own (`tests/control-plane/go.mod`, `tests/helm/go.mod`).
+//! module pins the versions of its own (`tests/control-plane/go.mod`, `tests/helm/go.mod`,
+//! `tests/prometheus/go.mod`).
 //!
 //! Each is looked for when it is first needed, in this order:
 //!
@@ -41,6 +42,8 @@ pub enum Part {
     Kubectl,
     /// Renders charts.
     Helm,
+    /// Checks and tries alert rules.
+    Promtool,
 }
 
 impl Part {
@@ -56,6 +59,7 @@ impl Part {
             Self::KubeControllerManager => "kube-controller-manager",
             Self::Kubectl => "kubectl",
             Self::Helm => "helm",
+            Self::Promtool => "promtool",
         }
     }
 
@@ -66,6 +70,7 @@ impl Part {
             Self::KubeControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Self::Helm => "helm.sh/helm/v4/cmd/helm",
+            Self::Promtool => "github.com/prometheus/prometheus/cmd/promtool",
         }
     }
 
@@ -74,6 +79,7 @@ impl Part {
         match self {
             Self::Etcd | Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => "control-plane",
             Self::Helm => "helm",
+            Self::Promtool => "prometheus",
         }
     }
 
@@ -83,6 +89,7 @@ impl Part {
             Self::Etcd => module::ETCD,
             Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => module::KUBERNETES,
             Self::Helm => "helm.sh/helm/v4",
+            Self::Promtool => "github.com/prometheus/prometheus",
         }
     }
 
@@ -94,6 +101,7 @@ impl Part {
             Self::KubeControllerManager => 2408,
             Self::Kubectl => 894,
             Self::Helm => 1184,
+            Self::Promtool => 1364,
         }
     }
 
@@ -104,7 +112,8 @@ impl Part {
             Self::KubeApiserver => 170,
             Self::KubeControllerManager => 50,
             Self::Kubectl => 20,
-            Self::Helm => 60,
+            Self::Helm => 90,
+            Self::Promtool => 120,
         })
     }
 
@@ -113,6 +122,8 @@ impl Part {
             Self::Etcd | Self::KubeApiserver | Self::KubeControllerManager => &["--version"],
             Self::Kubectl => &["version", "--client"],
             Self::Helm => &["version", "--short"],
+            // As a program it is of version 3, as a module of 0.3xx: one that is installed is never taken for ours.
+            Self::Promtool => &["--version"],
         }
     }
 }

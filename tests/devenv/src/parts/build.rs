@@ -22,7 +22,7 @@ pub enum BuildError {
     /// There is no Go.
     #[error(
         "there is no `go` on PATH; install Go 1.26 to have it built once, or set KUBEBUILDER_ASSETS to a \
-         directory that holds etcd, kube-apiserver, kube-controller-manager and kubectl (and helm, for the tests of deploy)"
+         directory that holds etcd, kube-apiserver, kube-controller-manager and kubectl (and helm and promtool, for the tests of deploy)"
     )]
     NoGo,
     /// There is one, of another line, and it may not fetch the right one.
