@@ -27,11 +27,14 @@ fn by_name(text: &str) -> Result<BTreeMap<String, Value>> {
 }
 
 fn forget_the_tool(object: &mut Value) {
-    if let Some(annotations) = object["metadata"].get_mut("annotations").and_then(Value::as_object_mut) {
-        // Helm's word for: not to be deleted.
-        annotations.remove("helm.sh/resource-policy");
-        if annotations.is_empty() {
-            object["metadata"].as_object_mut().map(|metadata| metadata.remove("annotations"));
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        let left = metadata.get_mut("annotations").and_then(Value::as_object_mut).map(|annotations| {
+            // Helm's word for: not to be deleted.
+            annotations.remove("helm.sh/resource-policy");
+            annotations.len()
+        });
+        if left == Some(0) {
+            metadata.remove("annotations");
         }
     }
     if object["kind"] != "Deployment" {

@@ -97,11 +97,11 @@ pub fn overlay_with(overlay: &str, components: &[&str]) -> Result<String> {
     let folder = tempfile::Builder::new().prefix("with-").tempdir_in(paths::target_directory())?;
     let resource = relative(folder.path(), &deploy("overlays").join(overlay))?;
     let mut text = format!("resources:\n- {resource}\n");
-    if !components.is_empty() {
-        text.push_str("components:\n");
-    }
-    for component in components {
-        text.push_str(&format!("- {}\n", relative(folder.path(), &deploy("components").join(component))?));
+    let places = components.iter().map(|component| relative(folder.path(), &deploy("components").join(component)));
+    for (number, place) in places.enumerate() {
+        text += if number == 0 { "components:\n- " } else { "- " };
+        text += &place?;
+        text += "\n";
     }
     std::fs::write(folder.path().join("kustomization.yaml"), text)?;
     kustomize(folder.path())
