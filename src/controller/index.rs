@@ -363,12 +363,12 @@ impl Index {
         self.inner().targets.begin_list();
     }
 
-    pub fn list_target(&self, object: IdentityTarget) {
-        if let Some((uid, target)) = about(&object) {
+    pub fn list_target(&self, object: &IdentityTarget) {
+        if let Some((uid, target)) = about(object) {
             let mut inner = self.inner();
             let target = inner.keys.share(target);
-            inner.note_intent(&target, &object);
-            let kept = KeptTarget::of(&object, &mut inner.ids);
+            inner.note_intent(&target, object);
+            let kept = KeptTarget::of(object, &mut inner.ids);
             inner.targets.list(uid, target, kept);
         }
     }
@@ -387,18 +387,18 @@ impl Index {
 
     /// Keeps the newer of two versions: a watch may tell of our own last-but-one write after the answer to the last.
     /// Returns the target if this version was not known yet.
-    pub fn apply_target(&self, object: IdentityTarget) -> Option<TargetKey> {
-        let (uid, target) = about(&object)?;
+    pub fn apply_target(&self, object: &IdentityTarget) -> Option<TargetKey> {
+        let (uid, target) = about(object)?;
         let mut inner = self.inner();
         let target = inner.keys.share(target);
         let known = inner.targets.by_uid.get(&uid).map(|(_, known)| (known.version, known.decides));
         if known.is_some_and(|(known, _)| known >= version(&object.metadata)) {
             return None;
         }
-        let kept = KeptTarget::of(&object, &mut inner.ids);
+        let kept = KeptTarget::of(object, &mut inner.ids);
         // What another process tells in its view is no news: two that both work would wake each other without end.
         let is_news = known.is_none_or(|(_, known)| known != kept.decides);
-        inner.note_intent(&target, &object);
+        inner.note_intent(&target, object);
         self.identities.machine_has(&target, &kept.uses());
         inner.targets.put(uid, target.clone(), kept);
         (is_news && !inner.writing.contains(&target)).then_some(target)
@@ -491,16 +491,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_attempt_is_known_from_when_it_was_first_seen() {
         let index = Index::default();
-        let key = index.apply_target(target(1, Some("first"))).expect("news");
+        let key = index.apply_target(&target(1, Some("first"))).expect("news");
         tokio::time::advance(Duration::from_secs(7)).await;
-        index.apply_target(target(2, Some("first")));
+        index.apply_target(&target(2, Some("first")));
         assert_eq!(index.intent(&key), Some(("first".into(), Duration::from_secs(7))));
-        index.apply_target(target(3, Some("second")));
+        index.apply_target(&target(3, Some("second")));
         assert_eq!(index.intent(&key), Some(("second".into(), Duration::ZERO)), "each attempt has its own time");
-        index.apply_target(target(4, None));
+        index.apply_target(&target(4, None));
         assert_eq!(index.intent(&key), None);
 
-        index.apply_target(target(5, Some("third")));
+        index.apply_target(&target(5, Some("third")));
         index.delete_target(&target(5, None));
         assert_eq!(index.intent(&key), None);
     }
@@ -509,16 +509,16 @@ mod tests {
     async fn what_somebody_changed_while_our_write_was_under_way_is_told_apart_from_it() {
         let index = Index::default();
         let ours = target(2, Some("first"));
-        index.apply_target(ours.clone());
+        index.apply_target(&ours);
         assert!(!index.has_newer(&ours), "our own");
         let mut viewed = target(3, Some("first"));
         viewed.status = Some(crate::api::IdentityTargetStatus::default());
-        index.apply_target(viewed);
+        index.apply_target(&viewed);
         assert!(!index.has_newer(&ours), "a view decides nothing");
         let mut deleted = target(4, Some("first"));
         deleted.metadata.deletion_timestamp =
             Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time"));
-        index.apply_target(deleted);
+        index.apply_target(&deleted);
         assert!(index.has_newer(&ours));
     }
 
@@ -528,7 +528,7 @@ mod tests {
         let list = |objects: &[IdentityTarget]| {
             index.begin_targets();
             for object in objects {
-                index.list_target(object.clone());
+                index.list_target(object);
             }
             index.end_targets().len()
         };
