@@ -10,7 +10,8 @@ use crate::api::IdentityTarget;
 use crate::api::assignment::{Ensure, UserAssignedRef};
 use crate::api::claim::released;
 use crate::api::raw::{self, Readable, Unread};
-use kept::{Entry, Kept, KeptTarget, Pool, decides, version};
+pub use kept::version;
+use kept::{Entry, Kept, KeptTarget, Pool, decides};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use lanyard_domain::reference::Reference;
@@ -78,6 +79,15 @@ impl Inner {
     fn shared(&mut self, target: TargetKey, mut entry: Entry) -> (TargetKey, Entry) {
         entry.share(&mut self.ids);
         (self.keys.share(target), entry)
+    }
+
+    /// Takes out what is known of an assignment, and what it refers to.
+    fn take_assignment(&mut self, uid: &str) -> Option<TargetKey> {
+        let (target, entry) = self.assignments.take(uid)?;
+        for reference in references(uid, &entry) {
+            self.referring.remove(&reference);
+        }
+        Some(target)
     }
 
     fn note_intent(&mut self, target: &TargetKey, object: &IdentityTarget) {
@@ -257,9 +267,7 @@ impl Index {
 
     /// The identities that anybody declares to be on a machine.
     pub fn declared_identities(&self) -> HashSet<IdentityId> {
-        let mut inner = self.inner();
-        inner.keys.prune();
-        inner.ids.prune();
+        let inner = self.inner();
         let mut declared = HashSet::new();
         for (_, entry) in inner.assignments.by_uid.values() {
             match entry {
@@ -272,6 +280,13 @@ impl Index {
             }
         }
         declared
+    }
+
+    /// Forgets ids that nothing names any more.
+    pub fn prune(&self) {
+        let mut inner = self.inner();
+        inner.keys.prune();
+        inner.ids.prune();
     }
 
     /// This assignment, which is gone, was let go of before.
@@ -332,17 +347,7 @@ impl Index {
             Some(_) | None if object.metadata.deletion_timestamp.is_some() => Change::Deletion(target.clone()),
             Some(_) | None => Change::Wishes(target.clone()),
         };
-        let old: Vec<_> = inner
-            .assignments
-            .by_uid
-            .get(&uid)
-            .map(|(_, entry)| references(&uid, entry))
-            .into_iter()
-            .flatten()
-            .collect();
-        for reference in old {
-            inner.referring.remove(&reference);
-        }
+        inner.take_assignment(&uid);
         inner.referring.extend(references(&uid, &entry));
         inner.assignments.put(uid, target, entry);
         change
@@ -352,11 +357,7 @@ impl Index {
         let Some(uid) = object.uid() else { return Change::Nothing };
         let mut inner = self.inner();
         inner.note_departure(&uid, released(&object.metadata));
-        let taken = inner.assignments.take(&uid);
-        for reference in taken.iter().flat_map(|(_, entry)| references(&uid, entry)) {
-            inner.referring.remove(&reference);
-        }
-        taken.map_or(Change::Nothing, |(target, _)| Change::Deletion(target))
+        inner.take_assignment(&uid).map_or(Change::Nothing, Change::Deletion)
     }
 
     pub fn begin_targets(&self) {
