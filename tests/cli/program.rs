@@ -105,7 +105,7 @@ impl Cloud {
     /// The program, told where this Azure is.
     pub fn program(&self) -> Command {
         let mut command = program();
-        command.envs(of_azure(&self.arm));
+        command.envs(of_azure(self.arm));
         command
     }
 
