@@ -3,17 +3,15 @@
 //! Cluster-scoped, since the deletion of an identity rests on it: nothing that a namespace's users may write decides it.
 #![allow(clippy::doc_markdown, reason = "kubectl explain shows these sentences as plain text")]
 
+use crate::api::root::cluster_scoped;
 use crate::api::user_assigned_identity::{IdentityDeletionPolicy, IdentityOrigin};
-use crate::api::{GROUP, VERSION};
 use crate::domain::identity::{Creating, Record};
 use crate::domain::{ClaimKey, IdError};
-use k8s_openapi::ClusterResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::Resource;
 use schemars::JsonSchema;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
-use std::borrow::Cow;
 
 /// The kind's name.
 pub const KIND: &str = "IdentityRecord";
@@ -107,34 +105,7 @@ impl IdentityRecord {
     }
 }
 
-impl Resource for IdentityRecord {
-    type DynamicType = ();
-    type Scope = ClusterResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        KIND.into()
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        GROUP.into()
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        VERSION.into()
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        PLURAL.into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
+cluster_scoped!(IdentityRecord);
 
 impl Serialize for IdentityRecord {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -9,6 +9,7 @@ pub mod duration;
 pub mod identity_record;
 pub mod raw;
 pub mod record;
+mod root;
 mod rules;
 pub mod status;
 pub mod target;

@@ -5,19 +5,17 @@
 #![allow(clippy::doc_markdown, reason = "kubectl explain shows these sentences as plain text")]
 
 use crate::api::assignment::{DeletionPolicy, Mode};
+use crate::api::root::cluster_scoped;
 use crate::api::status::{
     Origin, PlannedChange, PlannedWrite, SystemAssignedStatus, SystemSwitch, Unmanaged, UserState, conditions_schema,
 };
-use crate::api::{GROUP, VERSION};
 use crate::domain::record::FORMAT_VERSION;
-use k8s_openapi::ClusterResourceScope;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::Resource;
 use schemars::JsonSchema;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::Value;
-use std::borrow::Cow;
 
 /// The kind's name.
 pub const KIND: &str = "IdentityTarget";
@@ -50,34 +48,7 @@ impl IdentityTarget {
     }
 }
 
-impl Resource for IdentityTarget {
-    type DynamicType = ();
-    type Scope = ClusterResourceScope;
-
-    fn kind((): &()) -> Cow<'_, str> {
-        KIND.into()
-    }
-
-    fn group((): &()) -> Cow<'_, str> {
-        GROUP.into()
-    }
-
-    fn version((): &()) -> Cow<'_, str> {
-        VERSION.into()
-    }
-
-    fn plural((): &()) -> Cow<'_, str> {
-        PLURAL.into()
-    }
-
-    fn meta(&self) -> &ObjectMeta {
-        &self.metadata
-    }
-
-    fn meta_mut(&mut self) -> &mut ObjectMeta {
-        &mut self.metadata
-    }
-}
+cluster_scoped!(IdentityTarget);
 
 impl Serialize for IdentityTarget {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -64,7 +64,7 @@ fn disagreements(read: &Read) -> (Vec<Problem>, Vec<Problem>) {
         Err(problems) => return (problems, Vec::new()),
     };
     let (mut problems, mut warnings) = (declared.objects.conflicts(), Vec::new());
-    let placed = |(origin, message): (Origin, String)| Some(Problem { at: origin.place?, message });
+    let with_place = |(origin, message): (Origin, String)| Some(Problem { at: origin.place?, message });
     for (target, assignments) in &declared.by_target {
         for (line, by) in conflicts(target, assignments) {
             let places: Vec<_> = by.iter().filter_map(|origin| origin.place.clone()).collect();
@@ -82,8 +82,8 @@ fn disagreements(read: &Read) -> (Vec<Problem>, Vec<Problem>) {
         }
         for assignment in assignments {
             let (wrong, twice) = assignment.repeated();
-            problems.extend(wrong.into_iter().filter_map(placed));
-            warnings.extend(assignment.unseen().into_iter().chain(twice).filter_map(placed));
+            problems.extend(wrong.into_iter().filter_map(with_place));
+            warnings.extend(assignment.unseen().into_iter().chain(twice).filter_map(with_place));
         }
     }
     problems.sort();

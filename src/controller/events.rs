@@ -67,17 +67,29 @@ async fn publish(context: &Context, visit: &mut Visit, news: &News) {
     if !visit.memory.is_news(&about, &news.note) {
         return;
     }
+    for about in audience(visit, &news.audience) {
+        send(context, &about, news.reason, news.action, &news.note, news.warning).await;
+    }
+}
+
+/// Publishes one Event, best effort. Of a note that is too long, what fits.
+pub async fn send(
+    context: &Context,
+    about: &ObjectReference,
+    reason: &'static str,
+    action: &'static str,
+    note: &str,
+    warning: bool,
+) {
     let event = Event {
-        type_: if news.warning { EventType::Warning } else { EventType::Normal },
-        reason: news.reason.into(),
-        note: Some(shortened(&news.note)),
-        action: news.action.into(),
+        type_: if warning { EventType::Warning } else { EventType::Normal },
+        reason: reason.into(),
+        note: Some(shortened(note)),
+        action: action.into(),
         secondary: None,
     };
-    for about in audience(visit, &news.audience) {
-        if let Err(error) = context.kubernetes.publish(&event, &about).await {
-            tracing::debug!(reason = news.reason, %error, "an Event was refused");
-        }
+    if let Err(error) = context.kubernetes.publish(&event, about).await {
+        tracing::debug!(reason, %error, "an Event was refused");
     }
 }
 
@@ -110,10 +122,14 @@ fn shortened(note: &str) -> String {
     format!("{}…", &note[..end])
 }
 
-/// As many names as fit, "and 12 more".
 fn names<'a>(ids: impl Iterator<Item = &'a IdentityId>) -> String {
+    listed(ids.map(IdentityId::name))
+}
+
+/// As many as fit, "and 12 more".
+pub fn listed<'a>(all: impl Iterator<Item = &'a str>) -> String {
     const SHOWN: usize = 10;
-    let all: Vec<&str> = ids.map(IdentityId::name).collect();
+    let all: Vec<&str> = all.collect();
     let more = all.len().saturating_sub(SHOWN);
     let shown = all.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
     if more == 0 { shown } else { format!("{shown} and {more} more") }

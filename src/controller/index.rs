@@ -11,7 +11,8 @@ use crate::api::assignment::{Ensure, UserAssignedRef};
 use crate::api::claim::released;
 use crate::api::raw::{self, Readable, Unread};
 use crate::telemetry::{Says, Standing};
-use kept::{Entry, Kept, KeptTarget, Pool, decides, version};
+pub use kept::version;
+use kept::{Entry, Kept, KeptTarget, Pool, decides};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use lanyard_domain::reference::Reference;
@@ -79,6 +80,15 @@ impl Inner {
     fn shared(&mut self, target: TargetKey, mut entry: Entry) -> (TargetKey, Entry) {
         entry.share(&mut self.ids);
         (self.keys.share(target), entry)
+    }
+
+    /// Takes out what is known of an assignment, and what it refers to.
+    fn take_assignment(&mut self, uid: &str) -> Option<TargetKey> {
+        let (target, entry) = self.assignments.take(uid)?;
+        for reference in references(uid, &entry) {
+            self.referring.remove(&reference);
+        }
+        Some(target)
     }
 
     fn note_intent(&mut self, target: &TargetKey, object: &IdentityTarget) {
@@ -258,9 +268,7 @@ impl Index {
 
     /// The identities that anybody declares to be on a machine.
     pub fn declared_identities(&self) -> HashSet<IdentityId> {
-        let mut inner = self.inner();
-        inner.keys.prune();
-        inner.ids.prune();
+        let inner = self.inner();
         let mut declared = HashSet::new();
         for (_, entry) in inner.assignments.by_uid.values() {
             match entry {
@@ -286,6 +294,13 @@ impl Index {
             });
         }
         standing
+    }
+
+    /// Forgets ids that nothing names any more.
+    pub fn prune(&self) {
+        let mut inner = self.inner();
+        inner.keys.prune();
+        inner.ids.prune();
     }
 
     /// This assignment, which is gone, was let go of before.
@@ -346,17 +361,7 @@ impl Index {
             Some(_) | None if object.metadata.deletion_timestamp.is_some() => Change::Deletion(target.clone()),
             Some(_) | None => Change::Wishes(target.clone()),
         };
-        let old: Vec<_> = inner
-            .assignments
-            .by_uid
-            .get(&uid)
-            .map(|(_, entry)| references(&uid, entry))
-            .into_iter()
-            .flatten()
-            .collect();
-        for reference in old {
-            inner.referring.remove(&reference);
-        }
+        inner.take_assignment(&uid);
         inner.referring.extend(references(&uid, &entry));
         inner.assignments.put(uid, target, entry);
         change
@@ -366,23 +371,19 @@ impl Index {
         let Some(uid) = object.uid() else { return Change::Nothing };
         let mut inner = self.inner();
         inner.note_departure(&uid, released(&object.metadata));
-        let taken = inner.assignments.take(&uid);
-        for reference in taken.iter().flat_map(|(_, entry)| references(&uid, entry)) {
-            inner.referring.remove(&reference);
-        }
-        taken.map_or(Change::Nothing, |(target, _)| Change::Deletion(target))
+        inner.take_assignment(&uid).map_or(Change::Nothing, Change::Deletion)
     }
 
     pub fn begin_targets(&self) {
         self.inner().targets.begin_list();
     }
 
-    pub fn list_target(&self, object: IdentityTarget) {
-        if let Some((uid, target)) = about(&object) {
+    pub fn list_target(&self, object: &IdentityTarget) {
+        if let Some((uid, target)) = about(object) {
             let mut inner = self.inner();
             let target = inner.keys.share(target);
-            inner.note_intent(&target, &object);
-            let kept = KeptTarget::of(&object, &mut inner.ids);
+            inner.note_intent(&target, object);
+            let kept = KeptTarget::of(object, &mut inner.ids);
             inner.targets.list(uid, target, kept);
         }
     }
@@ -401,18 +402,18 @@ impl Index {
 
     /// Keeps the newer of two versions: a watch may tell of our own last-but-one write after the answer to the last.
     /// Returns the target if this version was not known yet.
-    pub fn apply_target(&self, object: IdentityTarget) -> Option<TargetKey> {
-        let (uid, target) = about(&object)?;
+    pub fn apply_target(&self, object: &IdentityTarget) -> Option<TargetKey> {
+        let (uid, target) = about(object)?;
         let mut inner = self.inner();
         let target = inner.keys.share(target);
         let known = inner.targets.by_uid.get(&uid).map(|(_, known)| (known.version, known.decides));
         if known.is_some_and(|(known, _)| known >= version(&object.metadata)) {
             return None;
         }
-        let kept = KeptTarget::of(&object, &mut inner.ids);
+        let kept = KeptTarget::of(object, &mut inner.ids);
         // What another process tells in its view is no news: two that both work would wake each other without end.
         let is_news = known.is_none_or(|(_, known)| known != kept.decides);
-        inner.note_intent(&target, &object);
+        inner.note_intent(&target, object);
         self.identities.machine_has(&target, &kept.uses());
         inner.targets.put(uid, target.clone(), kept);
         (is_news && !inner.writing.contains(&target)).then_some(target)
@@ -505,16 +506,16 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_attempt_is_known_from_when_it_was_first_seen() {
         let index = Index::default();
-        let key = index.apply_target(target(1, Some("first"))).expect("news");
+        let key = index.apply_target(&target(1, Some("first"))).expect("news");
         tokio::time::advance(Duration::from_secs(7)).await;
-        index.apply_target(target(2, Some("first")));
+        index.apply_target(&target(2, Some("first")));
         assert_eq!(index.intent(&key), Some(("first".into(), Duration::from_secs(7))));
-        index.apply_target(target(3, Some("second")));
+        index.apply_target(&target(3, Some("second")));
         assert_eq!(index.intent(&key), Some(("second".into(), Duration::ZERO)), "each attempt has its own time");
-        index.apply_target(target(4, None));
+        index.apply_target(&target(4, None));
         assert_eq!(index.intent(&key), None);
 
-        index.apply_target(target(5, Some("third")));
+        index.apply_target(&target(5, Some("third")));
         index.delete_target(&target(5, None));
         assert_eq!(index.intent(&key), None);
     }
@@ -523,16 +524,16 @@ mod tests {
     async fn what_somebody_changed_while_our_write_was_under_way_is_told_apart_from_it() {
         let index = Index::default();
         let ours = target(2, Some("first"));
-        index.apply_target(ours.clone());
+        index.apply_target(&ours);
         assert!(!index.has_newer(&ours), "our own");
         let mut viewed = target(3, Some("first"));
         viewed.status = Some(crate::api::IdentityTargetStatus::default());
-        index.apply_target(viewed);
+        index.apply_target(&viewed);
         assert!(!index.has_newer(&ours), "a view decides nothing");
         let mut deleted = target(4, Some("first"));
         deleted.metadata.deletion_timestamp =
             Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time"));
-        index.apply_target(deleted);
+        index.apply_target(&deleted);
         assert!(index.has_newer(&ours));
     }
 
@@ -542,7 +543,7 @@ mod tests {
         let list = |objects: &[IdentityTarget]| {
             index.begin_targets();
             for object in objects {
-                index.list_target(object.clone());
+                index.list_target(object);
             }
             index.end_targets().len()
         };

@@ -7,7 +7,9 @@ use kube::api::{Api, ApiResource, DeleteParams, DynamicObject, Patch, PatchParam
 use kube::runtime::events::{Event, Recorder, Reporter};
 use kube::{Client, Resource, ResourceExt};
 use lanyard_domain::ClaimKey;
+use serde::de::DeserializeOwned;
 use serde_json::json;
+use std::fmt::Debug;
 use std::future::Future;
 use std::time::Duration;
 
@@ -15,7 +17,7 @@ use std::time::Duration;
 pub const MANAGER: &str = "lanyard";
 
 /// Longer than an API server under load takes, shorter than people wait.
-pub(super) const PATIENCE: Duration = Duration::from_secs(15);
+const PATIENCE: Duration = Duration::from_secs(15);
 
 /// What Kubernetes made of a call.
 #[derive(Debug, thiserror::Error)]
@@ -132,14 +134,7 @@ impl Kubernetes {
     ///
     /// A 404 counts only if it names the object: a version that is no longer served, or a proxy's page, proves nothing.
     pub async fn assignment_is_gone(&self, key: &ClaimKey) -> Result<bool, KubeError> {
-        let api = self.assignments(&key.namespace);
-        let found =
-            tokio::time::timeout(PATIENCE, api.get_metadata(&key.name)).await.map_err(|_| KubeError::Timeout)?;
-        match found {
-            Ok(object) => Ok(object.metadata.uid.as_deref() != Some(&key.uid)),
-            Err(kube::Error::Api(status)) if status.code == 404 && names(&status, &key.name) => Ok(true),
-            Err(error) => Err(error.into()),
-        }
+        is_gone(&self.assignments(&key.namespace), key).await
     }
 
     /// An assignment as it is now, past any cache; whatever it holds.
@@ -213,7 +208,20 @@ pub(super) fn params() -> PostParams {
     PostParams { field_manager: Some(MANAGER.into()), ..PostParams::default() }
 }
 
-pub(super) fn names(status: &kube::core::Status, name: &str) -> bool {
+/// Whether the very object of this key is gone.
+pub(super) async fn is_gone<K>(api: &Api<K>, key: &ClaimKey) -> Result<bool, KubeError>
+where
+    K: Clone + DeserializeOwned + Debug,
+{
+    let found = tokio::time::timeout(PATIENCE, api.get_metadata(&key.name)).await.map_err(|_| KubeError::Timeout)?;
+    match found {
+        Ok(object) => Ok(object.metadata.uid.as_deref() != Some(&key.uid)),
+        Err(kube::Error::Api(status)) if status.code == 404 && names(&status, &key.name) => Ok(true),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn names(status: &kube::core::Status, name: &str) -> bool {
     status.reason == "NotFound" && status.details.as_ref().is_some_and(|details| details.name == name)
 }
 

@@ -47,7 +47,7 @@ pub async fn reconcile(
     let mut visit = Visit::new(target.clone(), urgency, context.now(), memory);
     visit.slot = slot;
     let mut end = steps(context, &mut visit).await;
-    if let Err(VisitError::Arm(error)) = &mut end {
+    if let Err(VisitError::Arm(error) | VisitError::Probe(error)) = &mut end {
         Box::pin(rights::explain(context, visit.urgency(), error)).await;
     }
     let next = Box::pin(report::report(context, &mut visit, &end)).await;

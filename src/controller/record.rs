@@ -76,7 +76,7 @@ pub async fn write(
     };
     match written {
         Ok(stored) => {
-            context.index.apply_target(stored.clone());
+            context.index.apply_target(&stored);
             drop(writing);
             if context.index.has_newer(&stored) {
                 // Its news came while this write was under way, and was taken for ours.
@@ -138,7 +138,7 @@ async fn refresh(context: &Context, visit: &Visit) -> RecordTrouble {
             return RecordTrouble::NameCollision { name, other: object.record.resource_id };
         }
         Ok(Some(object)) => {
-            context.index.apply_target(object);
+            context.index.apply_target(&object);
         }
         Ok(None) => {
             if let Some(stored) = &visit.stored {

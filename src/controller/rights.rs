@@ -22,10 +22,13 @@ const MOST_SCOPES: usize = 4;
 /// Over all targets, within the time that an answer is good: of a fleet without roles not each machine asks.
 const MOST_KNOWN: usize = 256;
 
+/// Permissions, and when they were told.
+type Answer = (Option<Vec<Permission>>, Moment);
+
 /// What ARM told, by scope in lower case. None: it did not, or is being asked.
 #[derive(Debug, Default)]
 pub struct Rights {
-    known: Mutex<HashMap<String, (Option<Vec<Permission>>, Moment)>>,
+    known: Mutex<HashMap<String, Answer>>,
 }
 
 enum Turn {

@@ -254,7 +254,7 @@ fn target_event(parts: &Parts, event: Event<DynamicObject>) {
         Event::Init => parts.index.begin_targets(),
         Event::InitApply(object) => {
             if let Some(object) = understood(object) {
-                parts.index.list_target(object);
+                parts.index.list_target(&object);
             }
         }
         Event::InitDone => {
@@ -263,7 +263,7 @@ fn target_event(parts: &Parts, event: Event<DynamicObject>) {
             }
         }
         Event::Apply(object) => {
-            let target = understood(object).and_then(|object| parts.index.apply_target(object));
+            let target = understood(object).and_then(|object| parts.index.apply_target(&object));
             if let Some(target) = target {
                 parts.queue.push(target, Urgency::Change, None);
             }

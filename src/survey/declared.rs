@@ -13,6 +13,9 @@ use crate::manifests::{Kind, Manifest, Place, Problem, Read};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What is to be said, and of what.
+type Said = (Origin, String);
+
 /// Which assignment says something, and where.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct Origin {
@@ -115,7 +118,7 @@ impl Assignment {
 
     /// References that contradict another entry, and those that repeat one, each with its place.
     #[must_use]
-    pub fn repeated(&self) -> (Vec<(Origin, String)>, Vec<(Origin, String)>) {
+    pub fn repeated(&self) -> (Vec<Said>, Vec<Said>) {
         let contradicted: BTreeSet<&String> = self.claim.contradicted().map(|(name, _)| name).collect();
         let (mut wrong, mut twice) = (Vec::new(), Vec::new());
         let mut seen: BTreeMap<&IdentityId, String> = BTreeMap::new();

@@ -1,6 +1,7 @@
 //! Runs the program, and reads what it says.
 use anyhow::{Context as _, Result};
 use arm_simulator::{ArmSimulator, Settings};
+use devenv::environment::of_azure;
 use serde_json::Value;
 use std::io::Write as _;
 use std::path::Path;
@@ -104,13 +105,7 @@ impl Cloud {
     /// The program, told where this Azure is.
     pub fn program(&self) -> Command {
         let mut command = program();
-        command
-            .env("AZURE_RESOURCE_MANAGER_ENDPOINT", self.arm.arm_url())
-            .env("AZURE_AUTHORITY_HOST", self.arm.authority_url())
-            .env("AZURE_TENANT_ID", self.arm.tenant_id())
-            .env("AZURE_CLIENT_ID", self.arm.client_id())
-            .env("AZURE_CLIENT_SECRET", self.arm.client_secret())
-            .env("SSL_CERT_FILE", self.arm.ca_pem_path());
+        command.envs(of_azure(self.arm));
         command
     }
 

@@ -3,6 +3,7 @@
 //! Synchronous, as the index of assignments is. A list replaces what was known only once it is complete.
 use crate::api::identity_record::IdentityRecord;
 use crate::api::user_assigned_identity::{UserAssignedIdentity, wish};
+use crate::controller::index::version;
 use crate::controller::queue::TargetKey;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt;
@@ -486,8 +487,4 @@ fn mark(object: &Declared) -> (Option<i64>, bool, Vec<(&String, &String)>) {
     let meta = object.metadata();
     let ours = meta.annotations.iter().flatten().filter(|(key, _)| key.starts_with("lanyard.dev/")).collect();
     (meta.generation, meta.deletion_timestamp.is_some(), ours)
-}
-
-fn version(metadata: &ObjectMeta) -> u128 {
-    metadata.resource_version.as_ref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }

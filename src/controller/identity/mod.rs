@@ -119,6 +119,9 @@ async fn follow_users(context: &Context) {
                     // Machines come and go in numbers: told of together.
                     if context.index.identities.is_going(&identity) {
                         context.identity_queue.push(identity, Urgency::Deletion, None);
+                    } else if context.identity_queue.is_busy_with(&identity) {
+                        // The visit under way may have told who has it already, and sets its own next look.
+                        context.identity_queue.push(identity, Urgency::Drift, None);
                     } else {
                         context.identity_queue.later(&identity, Instant::now() + USERS, Urgency::Drift);
                     }

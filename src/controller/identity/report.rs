@@ -5,6 +5,7 @@ use super::visit::{DRIFT, End, LAGS_FOR, Visit, shown_users};
 use crate::api::UserAssignedIdentityStatus;
 use crate::arm::chain;
 use crate::controller::context::Context;
+use crate::controller::events;
 use crate::controller::queue::Urgency;
 use crate::controller::reconcile::Next;
 use crate::controller::schedule::{jitter, next_try};
@@ -12,12 +13,11 @@ use crate::controller::status::{Beside, conditions};
 use crate::fail_point::{self, IdentityPoint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::Resource;
-use kube::runtime::events::{Event, EventType};
-use lanyard_domain::Own;
 use lanyard_domain::identity::{Note, Origin, Policy, Told};
 use lanyard_domain::pace::{Class, pause};
 use lanyard_domain::reason::Reason;
 use lanyard_domain::verdict::{Ready, Trouble, Verdict, troubled};
+use lanyard_domain::{Own, TargetId};
 use std::time::Duration;
 use tokio::time::Instant;
 
@@ -34,9 +34,6 @@ const OUTPUTS: Duration = Duration::from_secs(60);
 const IN_USE: Duration = Duration::from_secs(30);
 
 const AWAITED: Duration = Duration::from_secs(10);
-
-/// Kubernetes refuses notes of more than 1,024 bytes.
-const LONGEST_NOTE: usize = 1000;
 
 /// Tells everybody what is now so, and says when to come back.
 pub async fn report(context: &Context, visit: &mut Visit, end: &Result<End, IdentityError>) -> Next {
@@ -247,7 +244,7 @@ fn verdict(context: &Context, visit: &mut Visit, end: &End) -> Verdict {
             let message = format!(
                 "the identity is not deleted while machines have it: {}; what Lanyard attached for references to it is being \
                  taken off, the rest is for others to remove (lanyard.dev/release: \"true\" leaves the identity in Azure)",
-                machines(visit)
+                events::listed(visit.users.iter().map(TargetId::as_str))
             );
             Verdict::of(Reason::IdentityInUse, message, context.now().since(since))
         }
@@ -260,14 +257,6 @@ fn verdict(context: &Context, visit: &mut Visit, end: &End) -> Verdict {
         ),
         End::Gone | End::Nobody => Verdict::on_the_way(Reason::Applying, "deleted".into()),
     }
-}
-
-fn machines(visit: &Visit) -> String {
-    const SHOWN: usize = 10;
-    let all: Vec<&str> = visit.users.iter().map(lanyard_domain::TargetId::as_str).collect();
-    let more = all.len().saturating_sub(SHOWN);
-    let shown = all.iter().take(SHOWN).copied().collect::<Vec<_>>().join(", ");
-    if more == 0 { shown } else { format!("{shown} and {more} more") }
 }
 
 fn status(
@@ -341,17 +330,7 @@ pub async fn tell(context: &Context, visit: &Visit, (reason, note, warning): (&'
         (None, Some(stored)) => stored.object_ref(&()),
         (None, None) => return,
     };
-    let end = (0..=LONGEST_NOTE.min(note.len())).rev().find(|end| note.is_char_boundary(*end)).unwrap_or_default();
-    let event = Event {
-        type_: if warning { EventType::Warning } else { EventType::Normal },
-        reason: reason.into(),
-        note: Some(note[..end].to_owned()),
-        action: "Reconcile".into(),
-        secondary: None,
-    };
-    if let Err(error) = context.kubernetes.publish(&event, &about).await {
-        tracing::debug!(reason, %error, "an Event was refused");
-    }
+    events::send(context, &about, reason, "Reconcile", &note, warning).await;
 }
 
 /// A write to Azure, for the audit stream.

@@ -4,9 +4,7 @@ use super::visit::Visit;
 use crate::api::identity_record::IdentityRecord;
 use crate::api::{StoredRecord, UserAssignedIdentity, UserAssignedIdentityStatus};
 use crate::controller::context::Context;
-use crate::controller::kubernetes::{
-    KubeError, Kubernetes, MANAGER, PATIENCE, missing_is_fine, names, params, patiently,
-};
+use crate::controller::kubernetes::{KubeError, Kubernetes, MANAGER, is_gone, missing_is_fine, params, patiently};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
@@ -36,16 +34,9 @@ impl Kubernetes {
         self.write(self.records().replace(&record.name_any(), &params(), record)).await
     }
 
-    /// Whether this very object is gone: a read past every cache. A 404 counts only if it names the object.
+    /// Whether this very object is gone, as [`Kubernetes::assignment_is_gone`] proves it.
     pub async fn identity_is_gone(&self, key: &ClaimKey) -> Result<bool, KubeError> {
-        let api = self.identities(&key.namespace);
-        let found =
-            tokio::time::timeout(PATIENCE, api.get_metadata(&key.name)).await.map_err(|_| KubeError::Timeout)?;
-        match found {
-            Ok(object) => Ok(object.metadata.uid.as_deref() != Some(&key.uid)),
-            Err(kube::Error::Api(status)) if status.code == 404 && names(&status, &key.name) => Ok(true),
-            Err(error) => Err(error.into()),
-        }
+        is_gone(&self.identities(&key.namespace), key).await
     }
 
     /// Sets an object's finalizers as they are to be, on the version of now.

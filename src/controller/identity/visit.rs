@@ -78,11 +78,7 @@ pub struct Visit {
 impl Visit {
     /// How the object stands to the identity; none while nobody has it.
     pub fn fate(&self) -> Fate<'_> {
-        match &self.owner {
-            Some(owner) if owner.wish.leaving => Fate::Leaves(&owner.wish),
-            Some(owner) => Fate::Stays(&owner.wish),
-            None => Fate::Gone,
-        }
+        fate(self.owner.as_deref())
     }
 
     pub fn is_leaving(&self) -> bool {
@@ -92,6 +88,14 @@ impl Visit {
     /// Whose it is, in words.
     pub fn owner_name(&self) -> String {
         self.record.as_ref().map(|record| record.owner.to_string()).unwrap_or_default()
+    }
+}
+
+fn fate(owner: Option<&Declared>) -> Fate<'_> {
+    match owner {
+        Some(owner) if owner.wish.leaving => Fate::Leaves(&owner.wish),
+        Some(owner) => Fate::Stays(&owner.wish),
+        None => Fate::Gone,
     }
 }
 
@@ -289,21 +293,14 @@ async fn decided(context: &Context, visit: &mut Visit, shown: &Shown) -> Result<
         // Another process' request: it counts from when this one first knew of it.
         visit.memory.unanswered = Some(now);
     }
-    let users = visit.users.clone();
-    let case = Case { fate: visit.fate(), record: &record, shown, users: &users, may_arrive };
+    let (owner, users) = (visit.owner.clone(), visit.users.clone());
+    let case = Case { fate: fate(owner.as_deref()), record: &record, shown, users: &users, may_arrive };
     let step = decide(&case);
     tracing::debug!(?step, "decided");
     if visit.remembered && !matches!(step, Step::Settled(_)) {
         visit.memory.seen = None;
         return Ok(None);
     }
-    let owner = visit.owner.clone();
-    let fate = match &owner {
-        Some(owner) if owner.wish.leaving => Fate::Leaves(&owner.wish),
-        Some(owner) => Fate::Stays(&owner.wish),
-        None => Fate::Gone,
-    };
-    let case = Case { fate, record: &record, shown, users: &users, may_arrive };
     act(context, visit, step, &case).await
 }
 

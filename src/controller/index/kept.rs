@@ -255,3 +255,133 @@ pub fn decides(object: &IdentityTarget) -> [u8; 16] {
 pub fn version(metadata: &ObjectMeta) -> u128 {
     metadata.resource_version.as_ref().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::raw;
+    use serde_json::{Value, json};
+
+    const GROUP: &str = "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/g/providers";
+
+    fn machine() -> String {
+        format!("{GROUP}/Microsoft.Compute/virtualMachines/web")
+    }
+
+    fn identity(name: &str) -> String {
+        format!("{GROUP}/Microsoft.ManagedIdentity/userAssignedIdentities/{name}")
+    }
+
+    fn assignment(more: &Value) -> Readable {
+        let mut object = json!({
+            "apiVersion": "lanyard.dev/v1alpha1", "kind": "IdentityAssignment",
+            "metadata": {
+                "name": "web", "namespace": "shop", "uid": "u", "resourceVersion": "7", "generation": 3,
+                "annotations": {"lanyard.dev/release": "true", "theirs": "1"}, "finalizers": ["lanyard.dev/identities"],
+                "managedFields": [{"manager": "kubectl", "operation": "Apply"}],
+            },
+            "spec": {
+                "target": {"resourceId": machine()}, "systemAssigned": "Enabled",
+                "userAssigned": [{"resourceId": identity("shop-db")}, {"resourceId": identity("old"), "ensure": "Absent"}],
+                "userAssignedRefs": [{"name": "queue", "repair": true}],
+            },
+            "status": {"observedGeneration": 2, "summary": {"machine": "web", "user": "1/2"}},
+        });
+        for (path, value) in more.as_object().into_iter().flatten() {
+            object["metadata"][path] = value.clone();
+        }
+        raw::read(&object).expect("it has a name").expect("it can be acted on")
+    }
+
+    #[test]
+    fn an_assignment_opens_as_it_was_but_for_who_wrote_which_field() {
+        let mut whole = assignment(&json!({}));
+        let kept = Kept::of(whole.clone());
+        whole.object.metadata.managed_fields = None;
+        assert_eq!(whole.managers, ["kubectl"]);
+        assert_eq!(kept.open(), Some(whole));
+        let present: Vec<&str> = kept.present.iter().map(|id| id.name()).collect();
+        assert_eq!((present, kept.has_refs()), (vec!["shop-db"], true));
+    }
+
+    #[test]
+    fn what_lies_at_hand_of_an_assignment_is_what_it_says() {
+        let entry = |more: Value| Entry::Read(Box::new(Kept::of(assignment(&more))));
+        let plain = entry(json!({}));
+        assert_eq!((plain.version(), plain.namespace(), plain.released()), (7, Some("shop"), true));
+        assert_eq!(plain.waits_for(), Some(Urgency::Change), "its status is about an older generation");
+        assert_eq!(plain.refs(), [("shop".to_owned(), "queue".to_owned())]);
+        assert_eq!(entry(json!({"generation": 2})).waits_for(), None);
+        let deleted = json!({"generation": 2, "deletionTimestamp": "2026-01-01T00:00:00Z"});
+        assert_eq!(entry(deleted.clone()).waits_for(), Some(Urgency::Deletion));
+        for another in [json!({"generation": 4}), json!({"annotations": {"lanyard.dev/release": "no"}}), deleted] {
+            assert_ne!(entry(another.clone()).mark(), plain.mark(), "{another}");
+        }
+        let annotations = json!({"annotations": {"lanyard.dev/release": "true", "theirs": "2"}, "labels": {"a": "b"}});
+        assert_eq!(entry(annotations).mark(), plain.mark(), "others' decide nothing");
+    }
+
+    fn target(format: u32) -> IdentityTarget {
+        let object = json!({
+            "apiVersion": "lanyard.dev/v1alpha1", "kind": "IdentityTarget",
+            "metadata": {"name": "web", "uid": "u", "resourceVersion": "9", "finalizers": ["lanyard.dev/record"]},
+            "record": {
+                "formatVersion": format, "resourceId": machine(), "uniqueId": "m1",
+                "attached": [{"resourceId": identity("shop-db"), "principalId": "p1", "since": "2026-01-01T00:00:00Z"}],
+                "intent": {"attempt": 1, "base": {"uniqueId": "m1", "etag": "\"4\""}, "add": [identity("queue")],
+                           "writer": "one", "operation": "first"},
+            },
+            "status": {"kind": "VirtualMachine", "unmanaged": {"count": 1}},
+        });
+        serde_json::from_value(object).expect("an IdentityTarget")
+    }
+
+    #[test]
+    fn a_target_opens_as_it_was_and_one_of_a_newer_format_stays_one() {
+        let mut pool = Pool::default();
+        for format in [1, 2] {
+            let whole = target(format);
+            let kept = KeptTarget::of(&whole, &mut pool);
+            assert_eq!(whole.record.format_version, format);
+            assert_eq!(kept.open(), Some(whole));
+        }
+        let kept = KeptTarget::of(&target(1), &mut pool);
+        assert_eq!((kept.version, kept.operation.as_deref()), (9, Some("first")));
+        for name in ["shop-db", "queue"] {
+            assert!(kept.has(&identity(name).parse().expect("an id")), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_view_decides_nothing_and_record_annotations_finalizers_and_deletion_do() {
+        let was = target(1);
+        let changed = |change: fn(&mut IdentityTarget)| {
+            let mut object = was.clone();
+            change(&mut object);
+            decides(&object) != decides(&was)
+        };
+        assert!(!changed(|it| it.status = None));
+        assert!(!changed(|it| it.metadata.resource_version = Some("10".into())));
+        assert!(changed(|it| it.record.intent = None));
+        assert!(changed(|it| it.metadata.annotations = Some([("a".to_owned(), "b".to_owned())].into())));
+        assert!(changed(|it| it.metadata.finalizers = None));
+        let deletion = |it: &mut IdentityTarget| {
+            it.metadata.deletion_timestamp =
+                Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time"));
+        };
+        assert!(changed(deletion));
+    }
+
+    #[test]
+    fn a_pool_gives_one_copy_and_lets_go_of_what_nobody_holds() {
+        let mut pool = Pool::default();
+        let one = pool.share(Arc::new("a".to_owned()));
+        let other = pool.share(Arc::new("a".to_owned()));
+        assert!(Arc::ptr_eq(&one, &other));
+        pool.prune();
+        assert!(Arc::ptr_eq(&one, &pool.share(Arc::new("a".to_owned()))));
+        drop((one, other));
+        pool.prune();
+        assert!(pool.0.is_empty());
+    }
+}

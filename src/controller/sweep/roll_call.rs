@@ -13,6 +13,7 @@ const EVERY: Duration = Duration::from_secs(60);
 /// Keeps what identities say of themselves young, until the term ends.
 pub async fn roll_calls(context: Arc<Context>) {
     loop {
+        context.index.prune();
         let declared = context.index.declared_identities();
         let asked: Vec<_> = declared.iter().cloned().collect();
         context.fleet.declare(declared);

@@ -90,7 +90,7 @@ fn an_identity_as_an_object_is_held_to_its_kind(#[case] spec: &str, #[case] said
 
 #[test]
 fn a_map_may_have_only_so_many_entries() {
-    let tags: String = (0..50).map(|n| format!("    t{n}: v\n")).collect();
+    let tags = (0..50).map(|n| format!("    t{n}: v\n")).collect::<Vec<_>>().concat();
     let problems = problems(&user_assigned_identity(&format!("  tags:\n{tags}")));
     assert_eq!(problems, ["f:8:5: spec.tags has 50 entries, at most 49 are allowed"]);
 }
@@ -110,7 +110,7 @@ fn references_are_held_to_their_rules(#[case] spec: &str, #[case] said: &str) {
     let told = problems(&text);
     assert!(told.len() == 1 && told[0].starts_with(said), "{told:#?}");
     let mut read = Read::default();
-    documents::split(&files::File { name: "f".into(), text: text.into() }, "default", &mut read);
+    documents::split(&files::File { name: "f".into(), text }, "default", &mut read);
     let quickly = Checker::new().expect("definitions").check_quickly(&read.manifests[0]);
     assert_eq!(quickly.len(), 1, "{quickly:#?}");
 }

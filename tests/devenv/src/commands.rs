@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use arm_simulator::{ArmSimulator, Settings};
 
+use crate::environment::of_azure;
 use crate::figures::{GROUP, SUBSCRIPTION, identity};
 
 /// Runs of each command; the median counts.
@@ -40,7 +41,7 @@ pub fn measure(lanyard: &Path, machines: usize) -> Result<()> {
     for (what, dir, code) in [("nothing to change", &settled, 0), ("all to change", &changing, 2)] {
         let mark = arm.journal_mark();
         let mut command = Command::new(lanyard);
-        command.args(["plan", "-o", "json", "-f"]).arg(dir.path()).envs(variables(&arm));
+        command.args(["plan", "-o", "json", "-f"]).arg(dir.path()).envs(of_azure(&arm));
         let ran = run(&mut command, code)?;
         let calls = arm.journal_since(mark).iter().filter(|one| one.path.contains(SUBSCRIPTION)).count();
         println!(
@@ -53,17 +54,6 @@ pub fn measure(lanyard: &Path, machines: usize) -> Result<()> {
     let ran = run(Command::new(lanyard).args(["validate", "-f"]).arg(settled.path()), 0)?;
     println!("{:40}{} ms, {:.1} MB", format!("validate, {machines} manifests"), ran.took.as_millis(), ran.peak);
     Ok(())
-}
-
-fn variables(arm: &ArmSimulator) -> [(&'static str, String); 6] {
-    [
-        ("AZURE_RESOURCE_MANAGER_ENDPOINT", arm.arm_url().into()),
-        ("AZURE_AUTHORITY_HOST", arm.authority_url().into()),
-        ("AZURE_TENANT_ID", arm.tenant_id().into()),
-        ("AZURE_CLIENT_ID", arm.client_id().into()),
-        ("AZURE_CLIENT_SECRET", arm.client_secret().into()),
-        ("SSL_CERT_FILE", arm.ca_pem_path().display().to_string()),
-    ]
 }
 
 fn write(text: &mut String, number: usize, machine: &str, id: &str) -> Result<()> {

@@ -34,19 +34,25 @@ impl Environment {
     /// `SSL_CERT_FILE` makes a program trust the simulator, and nothing else.
     #[must_use]
     pub fn variables(&self) -> Vec<(&'static str, String)> {
-        let arm = &self.arm;
-        vec![
-            ("KUBECONFIG", self.control_plane.kubeconfig().display().to_string()),
-            ("AZURE_RESOURCE_MANAGER_ENDPOINT", arm.arm_url().into()),
-            ("AZURE_AUTHORITY_HOST", arm.authority_url().into()),
-            ("AZURE_TENANT_ID", arm.tenant_id().into()),
-            ("AZURE_CLIENT_ID", arm.client_id().into()),
-            ("AZURE_CLIENT_SECRET", arm.client_secret().into()),
-            ("SSL_CERT_FILE", arm.ca_pem_path().display().to_string()),
-            // There is no other namespace here, whatever pod we may run in ourselves.
-            ("LANYARD_LEASE_NAMESPACE", "default".into()),
-        ]
+        let mut all = vec![("KUBECONFIG", self.control_plane.kubeconfig().display().to_string())];
+        all.extend(of_azure(&self.arm));
+        // There is no other namespace here, whatever pod we may run in ourselves.
+        all.push(("LANYARD_LEASE_NAMESPACE", "default".into()));
+        all
     }
+}
+
+/// Of these, the ones that lead to the simulated Azure.
+#[must_use]
+pub fn of_azure(arm: &ArmSimulator) -> [(&'static str, String); 6] {
+    [
+        ("AZURE_RESOURCE_MANAGER_ENDPOINT", arm.arm_url().into()),
+        ("AZURE_AUTHORITY_HOST", arm.authority_url().into()),
+        ("AZURE_TENANT_ID", arm.tenant_id().into()),
+        ("AZURE_CLIENT_ID", arm.client_id().into()),
+        ("AZURE_CLIENT_SECRET", arm.client_secret().into()),
+        ("SSL_CERT_FILE", arm.ca_pem_path().display().to_string()),
+    ]
 }
 
 /// Lines for a shell. Single quotes hold everything but themselves.

@@ -8,6 +8,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use anyhow::{Context as _, Result, anyhow};
 use arm_simulator::{ArmSimulator, Settings};
 use devenv::control_plane::{ControlPlane, Options};
+use devenv::environment::of_azure;
 use devenv::{crds, paths};
 use jiff::SignedDuration;
 use k8s_openapi::NamespaceResourceScope;
@@ -75,7 +76,7 @@ impl Own {
     /// Starts one that finds the cluster by another kubeconfig.
     pub fn start_by(&self, kubeconfig: &Path, flags: &[&str]) -> Result<Controller> {
         // Killed and started anew by the second: only tests of the election can wait for a lease to expire.
-        let mut variables = self.variables(kubeconfig).to_vec();
+        let mut variables = self.variables(kubeconfig);
         variables.push(("LANYARD_LEADER_ELECTION", "off".to_owned()));
         variables.push((lanyard::fail_point::FILE, self.fail_points()?.display().to_string()));
         Controller::start(&self.log_name(), &variables, flags, self.control_plane()?.scratch())
@@ -83,7 +84,7 @@ impl Own {
 
     /// Starts one of several replicas that elect one of them, with a name and a log of its own.
     pub fn start_replica(&self, name: &str, kubeconfig: &Path, flags: &[&str]) -> Result<Controller> {
-        let mut variables = self.variables(kubeconfig).to_vec();
+        let mut variables = self.variables(kubeconfig);
         variables.push(("LANYARD_LEASE_NAMESPACE", self.namespace.clone()));
         variables.push(("POD_NAME", name.to_owned()));
         variables.push((lanyard::fail_point::WALL, self.clock()?.display().to_string()));
@@ -92,16 +93,10 @@ impl Own {
     }
 
     /// Where the cluster and the cloud are.
-    fn variables(&self, kubeconfig: &Path) -> [(&'static str, String); 7] {
-        [
-            ("KUBECONFIG", kubeconfig.display().to_string()),
-            ("AZURE_RESOURCE_MANAGER_ENDPOINT", self.arm.arm_url().into()),
-            ("AZURE_AUTHORITY_HOST", self.arm.authority_url().into()),
-            ("AZURE_TENANT_ID", self.arm.tenant_id().into()),
-            ("AZURE_CLIENT_ID", self.arm.client_id().into()),
-            ("AZURE_CLIENT_SECRET", self.arm.client_secret().into()),
-            ("SSL_CERT_FILE", self.arm.ca_pem_path().display().to_string()),
-        ]
+    fn variables(&self, kubeconfig: &Path) -> Vec<(&'static str, String)> {
+        let mut all = vec![("KUBECONFIG", kubeconfig.display().to_string())];
+        all.extend(of_azure(&self.arm));
+        all
     }
 
     /// Hands and eyes.
