@@ -2,6 +2,8 @@ module lanyard.dev/prometheus
 
 go 1.26.7
 
+toolchain go1.26.8
+
 tool github.com/prometheus/prometheus/cmd/promtool
 
 require (

@@ -185,3 +185,32 @@ fn program_of(cache: &Path, part: Part) -> PathBuf {
 fn stamp_of(cache: &Path, part: Part) -> PathBuf {
     cache.join(format!("{}.stamp", part.name()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paths;
+
+    /// `1.26.8` of the line `<word> 1.26.8` or `<word> go1.26.8`.
+    fn version(requirements: &str, word: &str) -> Option<Vec<u32>> {
+        let line = requirements.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(' '))?;
+        line.trim_start_matches("go").split('.').map(|number| number.parse().ok()).collect()
+    }
+
+    #[test]
+    fn every_module_is_built_by_the_one_toolchain() {
+        let ours = version(&format!("toolchain {GO_TOOLCHAIN}"), "toolchain").expect("a version");
+        let mut modules = 0;
+        for folder in fs::read_dir(paths::repository().join("tests")).expect("a folder") {
+            let file = folder.expect("an entry").path().join("go.mod");
+            let Ok(requirements) = fs::read_to_string(&file) else { continue };
+            let least = version(&requirements, "go").expect("a version of Go");
+            assert!(least <= ours, "{} takes a newer Go than {GO_TOOLCHAIN}", file.display());
+            if let Some(named) = version(&requirements, "toolchain") {
+                assert_eq!(named, ours, "{} names another", file.display());
+            }
+            modules += 1;
+        }
+        assert!(modules >= 4, "{modules} modules alone");
+    }
+}
