@@ -5,14 +5,16 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
+use arm_simulator::Barrier;
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::api::rbac::v1::{ClusterRole, ClusterRoleBinding, PolicyRule, Role, RoleBinding, Subject};
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use lanyard::api::{RECONCILE_AT, UserAssignedIdentity};
+use lanyard::domain::reason::Reason;
 use serde_json::json;
 
-use crate::harness::{ApiProxy, Asked, GROUP, Stage};
+use crate::harness::{ApiProxy, Asked, GROUP, Stage, Trouble, assignment};
 use crate::starting::{Cluster, whole_story};
 
 /// A verb on a kind of object: `patch lanyard.dev/identityassignments/status`.
@@ -116,6 +118,33 @@ async fn story_of_an_identity(stage: &Stage<'_>) -> Result<()> {
     stage.until("the identity to go", async || Ok(objects.get_opt("cache").await?.is_none())).await
 }
 
+/// Somebody else wrote first, once for each object that is written under its version: it is read anew then.
+fn others_come_first(way: &ApiProxy) {
+    for record in ["/identitytargets/", "/identityrecords/"] {
+        way.once(move |asked| asked.is("update", record), Trouble::Refused(409, "Conflict"));
+    }
+    let finalizer = |asked: &Asked| asked.is("patch", "/userassignedidentities/") && !asked.writes_status();
+    way.once(finalizer, Trouble::Refused(409, "Conflict"));
+    let status = |asked: &Asked| asked.is("patch", "/identityassignments/") && asked.writes_status();
+    way.once(status, Trouble::Refused(409, "Conflict"));
+}
+
+/// An assignment whose finalizer was stripped by hand is gone at once: that it is gone must be proved.
+async fn story_of_a_stripped_finalizer(stage: &Stage<'_>) -> Result<()> {
+    let vm = stage.vm("stripped").with_identity("legacy").create();
+    stage.declare(assignment("stripped").on(&vm).present("shop-db")).await?;
+    stage.until_ready("stripped").await?;
+    stage.arm.restrict(&vm.id(), Barrier::ScopeLocked);
+    stage.delete("stripped").await?;
+    stage.until_not_ready("stripped", Reason::ScopeLocked).await?;
+    let bare = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    stage.assignments().patch("stripped", &PatchParams::default(), &bare).await?;
+    stage.arm.lift(&vm.id());
+    stage.annotate_target(&vm, RECONCILE_AT, "now").await?;
+    stage.until("what was declared to go", async || Ok(vm.identities() == ["legacy"])).await?;
+    stage.until("the record to go", async || Ok(stage.target(&vm).await?.is_none())).await
+}
+
 #[tokio::test]
 async fn it_asks_for_what_the_manifests_grant_and_uses_all_of_it() -> Result<()> {
     let cluster = Cluster::start().await?;
@@ -126,10 +155,12 @@ async fn it_asks_for_what_the_manifests_grant_and_uses_all_of_it() -> Result<()>
     let account = kube::Config::from_custom_kubeconfig(account, &KubeConfigOptions::default()).await?;
     // As an API server from before lists were streamed: so that both ways of listing are gone.
     let way = ApiProxy::open(kube::Client::try_from(account)?, &directory).await?;
+    others_come_first(&way);
     let controller = cluster.start_by(&way.kubeconfig)?;
     let stage = cluster.stage(&controller);
     cluster.allow_all_scopes(&stage).await?;
     whole_story(&stage).await?;
+    story_of_a_stripped_finalizer(&stage).await?;
     story_of_an_identity(&stage).await?;
     controller.terminate().await?;
 

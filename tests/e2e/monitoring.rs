@@ -3,13 +3,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
-use arm_simulator::{Machine, Settings};
+use arm_simulator::{Effect, Fault, Machine, Settings};
 use lanyard::domain::reason::Reason;
 use serde_json::Value;
 use strum::IntoEnumIterator as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::harness::{Controller, Own, assignment};
+use crate::harness::{ApiProxy, Asked, Controller, Own, Trouble, assignment};
 
 /// What the running controller tells Prometheus.
 async fn scrape(controller: &Controller) -> Result<String> {
@@ -121,10 +121,37 @@ fn is_known(label: &str, value: &str) -> bool {
     }
 }
 
-/// Attached and taken off, with a list, a change of kind, and something that needs a person.
+/// Machines enough that a process which begins reads them by lists.
+const FLEET: usize = 12;
+
+/// A controller that has read a list, and whose watches broke once.
+async fn well_travelled(own: &Own, way: &ApiProxy) -> Result<Controller> {
+    let stage = own.stage()?;
+    let first = own.start(&[])?;
+    let fleet: Vec<_> = (0..FLEET).map(|number| stage.vm(&format!("m{number}")).create()).collect();
+    for machine in &fleet {
+        stage.declare(assignment(machine.name()).on(machine).present("shop-db")).await?;
+    }
+    for machine in &fleet {
+        stage.until_ready(machine.name()).await?;
+    }
+    first.terminate().await?;
+    let controller = own.start_by(&way.kubeconfig, &[])?;
+    let swept = async || Ok(scrape(&controller).await.is_ok_and(|text| text.contains("lanyard_sweep_entries_total{")));
+    stage.until("the fleet to be read by a list", swept).await?;
+    let watch = |asked: &Asked| asked.verb == "watch" && asked.is_about_machines();
+    way.once(watch, Trouble::WatchError(500));
+    way.break_watches().await?;
+    let broke = async || Ok(scrape(&controller).await?.contains("lanyard_watch_failures_total{"));
+    stage.until("the watches to be resumed", broke).await?;
+    Ok(controller)
+}
+
+/// Attached and taken off, throttled on the way, a change of kind, and something that needs a person.
 async fn something_of_all(own: &Own) -> Result<Machine> {
     let stage = own.stage()?;
     let vm = stage.vm("web").with_identity("legacy").create();
+    stage.arm.fault(Fault::new("GET", &vm.id(), Effect::Throttle { retry_after_secs: Some(1) }));
     stage.declare(assignment("web").on(&vm).present("shop-db")).await?;
     stage.until_ready("web").await?;
     stage.edit("web", |it| it.without("shop-db").present("shop-queue")).await?;
@@ -137,7 +164,8 @@ async fn something_of_all(own: &Own) -> Result<Machine> {
 #[tokio::test]
 async fn alerts_and_dashboard_ask_for_what_a_running_controller_tells() -> Result<()> {
     let own = Own::new(Settings::quick()).await?;
-    let controller = own.start(&[])?;
+    let way = ApiProxy::open(own.client.clone(), own.control_plane()?.directory()).await?;
+    let controller = well_travelled(&own, &way).await?;
     something_of_all(&own).await?;
     // The watch brings the status that a visit has written back to who counts it.
     let told = async || Ok(scrape(&controller).await?.contains("lanyard_assignments_stalled{reason=\"Conflict\"} 2"));
@@ -171,7 +199,7 @@ async fn alerts_and_dashboard_ask_for_what_a_running_controller_tells() -> Resul
         "lanyard_identity_changes_total{change=\"detached\"} 1",
         "lanyard_patches_total{outcome=\"Succeeded\"}",
         "lanyard_assignments{ready=\"False\"} 2",
-        "lanyard_assignments{ready=\"True\"} 0",
+        "lanyard_assignments{ready=\"True\"} 12",
         concat!("lanyard_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
     ] {
         ensure!(scraped.contains(sample), "{sample} is not in:\n{scraped}");
