@@ -119,11 +119,10 @@ impl Part {
 
     fn version_arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Etcd | Self::KubeApiserver | Self::KubeControllerManager => &["--version"],
+            // Promtool is of version 3 as a program, of 0.3xx as a module: one that is installed is never taken for ours.
+            Self::Etcd | Self::KubeApiserver | Self::KubeControllerManager | Self::Promtool => &["--version"],
             Self::Kubectl => &["version", "--client"],
             Self::Helm => &["version", "--short"],
-            // As a program it is of version 3, as a module of 0.3xx: one that is installed is never taken for ours.
-            Self::Promtool => &["--version"],
         }
     }
 }
