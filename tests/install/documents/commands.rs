@@ -49,34 +49,23 @@ impl Line {
 fn commands(line: &str) -> Vec<Vec<String>> {
     let line = STAND_INS.iter().fold(line.to_owned(), |line, (word, own)| line.replace(word, own));
     let Some(words) = shlex::split(&line) else { return Vec::new() };
-    let mut all = vec![Vec::new()];
+    let (mut all, mut command) = (Vec::new(), Vec::new());
     let mut words = words.into_iter();
     while let Some(word) = words.next() {
         match word.as_str() {
-            "|" | "||" | "&&" | "&" | ";" => all.push(Vec::new()),
+            "|" | "||" | "&&" | "&" | ";" => all.push(std::mem::take(&mut command)),
             ">" | ">>" | "<" | "2>" => {
                 words.next();
             }
-            _ => all.extend_last(word),
+            _ => command.push(word),
         }
     }
+    all.push(command);
     let is_setting = |word: &str| {
         word.split_once('=').is_some_and(|(name, _)| name.chars().all(|c| c.is_ascii_uppercase() || c == '_'))
     };
     let bare = all.into_iter().map(|words| words.into_iter().skip_while(|word| is_setting(word)).collect::<Vec<_>>());
     bare.filter(|words| !words.is_empty()).collect()
-}
-
-trait ExtendLast {
-    fn extend_last(&mut self, word: String);
-}
-
-impl ExtendLast for Vec<Vec<String>> {
-    fn extend_last(&mut self, word: String) {
-        if let Some(last) = self.last_mut() {
-            last.push(word);
-        }
-    }
 }
 
 fn of_page(page: &Page) -> Vec<Line> {
@@ -163,10 +152,10 @@ async fn kubectl_understands_every_command_line_and_knows_what_it_is_about() -> 
         let words = ["create", "namespace", namespace].map(str::to_owned).to_vec();
         ensure!(kubectl(&control_plane, words).await?.status.success(), "no namespace {namespace}");
     }
-    let lines = lines_for("kubectl")?;
+    let mut lines = lines_for("kubectl")?;
     // What goes on until it is ended, and lanyard under its other name.
-    let lines = lines.iter().filter(|line| !["port-forward", "lanyard"].iter().any(|it| line.words.iter().any(|w| w == it) && (*it != "lanyard" || line.words[1] == "lanyard")));
-    let lines: Vec<&Line> = lines.collect();
+    let is_left_out = |line: &Line| line.words[1] == "lanyard" || line.words.iter().any(|word| word == "port-forward");
+    lines.retain(|line| line.words.len() > 1 && !is_left_out(line));
     let results = stream::iter(&lines).map(|line| async { (line, kubectl(&control_plane, tried(line)).await) });
     let results: Vec<_> = results.buffer_unordered(4).collect().await;
     let mut wrong = Vec::new();
