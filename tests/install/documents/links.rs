@@ -6,8 +6,8 @@ use std::path::{Component, Path, PathBuf};
 use anyhow::{Result, ensure};
 use devenv::paths::repository;
 
-use super::pages::{Page, all, page};
 use super::count;
+use super::pages::{Page, all, page};
 
 fn is_elsewhere(link: &str) -> bool {
     link.contains("://") || link.starts_with("mailto:")

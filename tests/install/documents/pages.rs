@@ -80,13 +80,8 @@ fn read(path: PathBuf) -> Result<Page> {
 }
 
 pub fn parse(path: PathBuf, text: &str) -> Page {
-    let mut page = Page {
-        path,
-        anchors: BTreeSet::new(),
-        links: Vec::new(),
-        blocks: Vec::new(),
-        code: BTreeMap::new(),
-    };
+    let mut page =
+        Page { path, anchors: BTreeSet::new(), links: Vec::new(), blocks: Vec::new(), code: BTreeMap::new() };
     let line = |range: &Range<usize>| text[..range.start].matches('\n').count() + 1;
     let (mut heading, mut block): (Option<String>, Option<Block>) = (None, None);
     let mut section = String::new();
