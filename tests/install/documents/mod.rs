@@ -7,6 +7,7 @@ mod commands;
 mod fields;
 mod links;
 mod pages;
+mod workflows;
 
 use std::io::Write as _;
 
