@@ -179,7 +179,7 @@ async fn of_identities(own: &Own, stage: &Stage<'_>) -> Result<()> {
     freeze(own, "waits-for-identity", of).await?;
 
     let there = stage.identity("there");
-    declare_identity(own, "there", there.id(), made.clone()).await?;
+    declare_identity(own, "there", there.id(), json!({"adopt": "Never", "tags": {"team": "shop"}})).await?;
     until_identity_says(own, "there", "False", Reason::IdentityExists).await?;
     freeze(own, "identity-exists", Of { identities: &["there"], ..Of::default() }).await?;
 
