@@ -31,7 +31,8 @@ const STATES: [(&str, &[&str]); 17] = [
     ("observes", &["InProgress", "InProgress"]),
     ("observes-what-is-so", &["Current", "Current"]),
     ("suspended", &["InProgress", "InProgress"]),
-    ("applying", &["InProgress", "InProgress"]),
+    // The target's object is written before anything is known to say about it; nobody waits for one.
+    ("applying", &["InProgress", "Current"]),
     ("removal-waits", &["InProgress", "InProgress"]),
     ("deletion-waits", &["Terminating", "InProgress"]),
     ("managed-by-aks", &["Failed", "Failed"]),

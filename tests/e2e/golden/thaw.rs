@@ -14,8 +14,8 @@ use super::{FLAGS, NAMESPACE, conditions, folder, frozen};
 use crate::harness::{Own, assignment};
 use crate::monitoring::scrape;
 
-/// States in which something was under way that has ended meanwhile.
-const GOES_ON: [&str; 1] = ["applying"];
+/// States of which something has ended meanwhile: the operation, and the contest.
+const GOES_ON: [&str; 2] = ["applying", "contested"];
 
 fn round_trip<K: Serialize + DeserializeOwned>(object: &Value) -> Result<Value> {
     Ok(serde_json::to_value(serde_json::from_value::<K>(object.clone())?)?)
@@ -118,20 +118,22 @@ async fn where_an_older_version_worked_this_one_finds_nothing_to_write() -> Resu
 
     let controller = own.start(&FLAGS)?;
     let stage = own.stage()?;
-    // Every machine was read, and nobody waits.
+    // All are known, every machine was read, and nobody is at work.
+    let declared = objects.iter().filter(|it| it["kind"] == "IdentityAssignment").count();
+    let journal = || own.arm.journal_of(&subscription);
     let rests = async || {
         let Ok(text) = scrape(&controller).await else { return Ok(false) };
         let says = |line: &str| text.lines().any(|it| it == line);
-        Ok(says("lanyard_targets_unverified 0") && says("lanyard_targets_under_way 0"))
+        let counted = text.lines().filter_map(|line| line.strip_prefix("lanyard_assignments{")?.split(' ').nth(1));
+        let known: usize = counted.filter_map(|count| count.parse::<usize>().ok()).sum();
+        let read = journal().iter().any(|call| call.method == "GET");
+        let rests = says("lanyard_targets_unverified 0") && says("lanyard_targets_under_way 0");
+        Ok(known == declared && read && rests)
     };
     stage.until("every machine to be verified", rests).await?;
-    let journal = || own.arm.journal_of(&subscription);
-    ensure!(journal().iter().any(|call| call.method == "GET"), "nothing was read");
-    for state in GOES_ON {
-        stage.until_ready(state).await?;
-    }
-    // Whoever asks has his machine looked at once more; of what is contested, that is a word to repair it.
-    for object in objects.iter().filter(|it| it["kind"] == "IdentityAssignment" && name(it) != "contested") {
+    stage.until_ready("applying").await?;
+    // Whoever asks has his machine looked at once more.
+    for object in objects.iter().filter(|it| it["kind"] == "IdentityAssignment") {
         stage.look(name(object)).await?;
     }
     let vm = stage.vm("after").create();
