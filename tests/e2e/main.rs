@@ -34,6 +34,7 @@ mod promises;
 mod quota;
 mod races;
 mod rights;
+mod rollout;
 mod safety;
 mod scenarios;
 mod sharing;

@@ -13,11 +13,17 @@ use crate::harness::{ApiProxy, Asked, Controller, Own, Trouble, assignment};
 
 /// What the running controller tells Prometheus.
 pub async fn scrape(controller: &Controller) -> Result<String> {
+    ask(controller, "/metrics").await
+}
+
+/// Its whole answer to a GET of this path.
+pub async fn ask(controller: &Controller, path: &str) -> Result<String> {
     let log = std::fs::read_to_string(&controller.log)?;
     let starts = log.lines().rev().find(|line| line.contains(r#""listen""#)).context("it does not listen yet")?;
     let starts: Value = serde_json::from_str(starts)?;
     let mut stream = tokio::net::TcpStream::connect(starts["listen"].as_str().context("it listens nowhere")?).await?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: lanyard\r\nconnection: close\r\n\r\n").await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: lanyard\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
     let mut text = String::new();
     stream.read_to_string(&mut text).await?;
     Ok(text)

@@ -191,18 +191,30 @@ impl Cluster {
     }
 
     pub fn start_by(&self, kubeconfig: &Path) -> Result<Controller> {
-        let variables = [
-            ("KUBECONFIG", kubeconfig.display().to_string()),
-            ("AZURE_RESOURCE_MANAGER_ENDPOINT", self.arm.arm_url().into()),
-            ("AZURE_AUTHORITY_HOST", self.arm.authority_url().into()),
+        let mut variables = self.surroundings(kubeconfig).to_vec();
+        // As the Deployment has it.
+        variables.push(("POD_NAMESPACE", "lanyard-system".into()));
+        variables.extend(self.credential());
+        Controller::start("least-rights", &variables, &[], self.control_plane.scratch())
+    }
+
+    /// A secret that signs in.
+    pub fn credential(&self) -> [(&'static str, String); 3] {
+        [
             ("AZURE_TENANT_ID", self.arm.tenant_id().into()),
             ("AZURE_CLIENT_ID", self.arm.client_id().into()),
             ("AZURE_CLIENT_SECRET", SECRET.into()),
+        ]
+    }
+
+    /// What is around a process here and not in a pod: where the cluster and the cloud are, and whom to trust.
+    pub fn surroundings(&self, kubeconfig: &Path) -> [(&'static str, String); 4] {
+        [
+            ("KUBECONFIG", kubeconfig.display().to_string()),
+            ("AZURE_RESOURCE_MANAGER_ENDPOINT", self.arm.arm_url().into()),
+            ("AZURE_AUTHORITY_HOST", self.arm.authority_url().into()),
             ("SSL_CERT_FILE", self.arm.ca_pem_path().display().to_string()),
-            // As the Deployment has it.
-            ("POD_NAMESPACE", "lanyard-system".into()),
-        ];
-        Controller::start("least-rights", &variables, &[], self.control_plane.scratch())
+        ]
     }
 
     pub fn stage(&self, controller: &Controller) -> Stage<'_> {
@@ -213,7 +225,7 @@ impl Cluster {
     }
 
     /// Who holds the Lease; empty: nobody.
-    async fn leader(&self) -> Result<Option<String>> {
+    pub async fn leader(&self) -> Result<Option<String>> {
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), "lanyard-system");
         Ok(leases.get("lanyard").await?.spec.and_then(|spec| spec.holder_identity))
     }
