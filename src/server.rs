@@ -33,7 +33,7 @@ async fn ready(State(parts): State<Arc<Parts>>) -> (StatusCode, &'static str) {
 
 async fn metrics(State(parts): State<Arc<Parts>>) -> Response {
     const TEXT: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    match parts.metrics.scrape(&parts.queue.depths(), &parts.arm.remaining()) {
+    match parts.metrics.scrape(&parts.queue.depths(), &parts.arm.remaining(), &parts.index.standing()) {
         Ok(text) => ([(header::CONTENT_TYPE, TEXT)], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

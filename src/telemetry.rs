@@ -2,7 +2,11 @@
 use crate::arm::{Bucket, Exchange, Observer};
 use crate::controller::VisitError;
 use anyhow::Context as _;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use lanyard_domain::order::Depths;
+use lanyard_domain::patch::Patch;
+use lanyard_domain::reason::Reason;
+use lanyard_domain::record::Switch;
 use lanyard_domain::sweep::Ended;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
@@ -10,11 +14,13 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
+use strum::IntoEnumIterator as _;
 use tracing::Subscriber;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
@@ -96,6 +102,56 @@ where
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
 
+/// How many assignments say what of themselves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// By the status of `Ready`.
+    ready: BTreeMap<&'static str, usize>,
+    /// By the reason of `Stalled`.
+    stalled: BTreeMap<&'static str, usize>,
+}
+
+impl Default for Standing {
+    /// Of every status there are none, rather than nothing said.
+    fn default() -> Self {
+        Self { ready: ["True", "False", "Unknown"].map(|status| (status, 0)).into(), stalled: BTreeMap::new() }
+    }
+}
+
+/// What an assignment's conditions come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Says {
+    /// The status of `Ready`.
+    ready: &'static str,
+    /// The reason of `Stalled`, where that is true.
+    stalled: Option<&'static str>,
+}
+
+impl Says {
+    pub fn of(conditions: &[Condition]) -> Self {
+        let find = |kind: &str| conditions.iter().find(|condition| condition.type_ == kind);
+        let ready = match find("Ready").map(|ready| ready.status.as_str()) {
+            Some("True") => "True",
+            Some("False") => "False",
+            Some(_) | None => "Unknown",
+        };
+        // Others may write a status, too: what they invent must not become a label.
+        let known = |reason: &str| Reason::iter().map(Reason::as_str).find(|known| *known == reason).unwrap_or("other");
+        let stalled = find("Stalled").filter(|stalled| stalled.status == "True");
+        Self { ready, stalled: stalled.map(|stalled| known(&stalled.reason)) }
+    }
+}
+
+impl Standing {
+    /// One more assignment, which says this.
+    pub fn count(&mut self, says: Says) {
+        *self.ready.entry(says.ready).or_default() += 1;
+        if let Some(reason) = says.stalled {
+            *self.stalled.entry(reason).or_default() += 1;
+        }
+    }
+}
+
 /// What is counted. Few labels, and none without bounds.
 pub struct Metrics {
     registry: Registry,
@@ -115,6 +171,10 @@ pub struct Metrics {
     oldest: Family<Labels, Gauge<f64, AtomicU64>>,
     leader: Gauge,
     unverified: Gauge,
+    patches: Counters,
+    changes: Counters,
+    assignments: Family<Labels, Gauge>,
+    stalled: Family<Labels, Gauge>,
 }
 
 impl std::fmt::Debug for Metrics {
@@ -175,6 +235,15 @@ impl Default for Metrics {
             unverified.clone(),
         );
         registry.register("leader", "1 while this process leads", leader.clone());
+        let (patches, changes) = (Counters::default(), Counters::default());
+        registry.register("patches", "PATCHes that left for a machine, by how they ended", patches.clone());
+        registry.register("identity_changes", "Identities that PATCHes which succeeded changed", changes.clone());
+        let (assignments, stalled) = (Family::default(), Family::default());
+        registry.register("assignments", "Assignments, by the status of Ready", Family::clone(&assignments));
+        registry.register("assignments_stalled", "Assignments that need a person, by reason", Family::clone(&stalled));
+        let build = Family::<Labels, Gauge>::default();
+        build.get_or_create(&vec![("version", env!("CARGO_PKG_VERSION").to_owned())]).set(1);
+        registry.register("build_info", "1, with the version of this process", build);
         Self {
             registry,
             visits,
@@ -193,6 +262,10 @@ impl Default for Metrics {
             oldest,
             leader,
             unverified,
+            patches,
+            changes,
+            assignments,
+            stalled,
         }
     }
 }
@@ -232,6 +305,21 @@ impl Metrics {
         self.unverified.set(i64::try_from(targets).unwrap_or(i64::MAX));
     }
 
+    /// A PATCH left for a machine; `outcome` is the audit stream's.
+    pub fn patched(&self, outcome: &str, patch: &Patch) {
+        self.patches.get_or_create(&vec![("outcome", outcome.to_owned())]).inc();
+        if outcome != "Succeeded" {
+            return;
+        }
+        let changed = |change: &'static str, count: usize| {
+            self.changes.get_or_create(&vec![("change", change.to_owned())]).inc_by(count as u64);
+        };
+        changed("attached", patch.added().count());
+        changed("detached", patch.removed().count());
+        changed("system enabled", usize::from(patch.system == Some(Switch::On)));
+        changed("system disabled", usize::from(patch.system == Some(Switch::Off)));
+    }
+
     pub fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
         self.unverified.set(0);
@@ -241,7 +329,22 @@ impl Metrics {
     ///
     /// # Errors
     /// None in practice: text is written to memory.
-    pub fn scrape(&self, queue: &Depths, remaining: &[(Bucket, f64)]) -> Result<String, std::fmt::Error> {
+    pub fn scrape(
+        &self,
+        queue: &Depths,
+        remaining: &[(Bucket, f64)],
+        standing: &Standing,
+    ) -> Result<String, std::fmt::Error> {
+        for (status, number) in &standing.ready {
+            let number = i64::try_from(*number).unwrap_or(i64::MAX);
+            self.assignments.get_or_create(&vec![("ready", (*status).to_owned())]).set(number);
+        }
+        // A reason that holds no more is not there any more.
+        self.stalled.clear();
+        for (reason, number) in &standing.stalled {
+            let number = i64::try_from(*number).unwrap_or(i64::MAX);
+            self.stalled.get_or_create(&vec![("reason", (*reason).to_owned())]).set(number);
+        }
         for (bucket, left) in remaining {
             self.remaining.get_or_create(&vec![("bucket", bucket.as_str().to_owned())]).set(*left);
         }
@@ -274,5 +377,48 @@ impl Observer for CountsExchanges {
 
     fn throttled(&self, bucket: Bucket) {
         self.0.throttled.get_or_create(&vec![("bucket", bucket.as_str().to_owned())]).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn condition(kind: &str, status: &str, reason: &str) -> Condition {
+        let condition = serde_json::json!({"type": kind, "status": status, "reason": reason, "message": "",
+            "lastTransitionTime": "2026-01-01T00:00:00Z"});
+        serde_json::from_value(condition).expect("a condition")
+    }
+
+    fn assignments(standing: &Standing, metrics: &Metrics) -> Vec<String> {
+        let text = metrics.scrape(&Depths::default(), &[], standing).expect("text");
+        text.lines().filter(|line| line.starts_with("lanyard_assignments")).map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn assignments_are_counted_by_what_they_say_and_no_label_is_anybody_s_to_invent() {
+        let metrics = Metrics::default();
+        let mut standing = Standing::default();
+        standing.count(Says::of(&[condition("Ready", "True", "AsDeclared")]));
+        standing.count(Says::of(&[condition("Ready", "False", "Conflict"), condition("Stalled", "True", "Conflict")]));
+        standing.count(Says::of(&[condition("Ready", "False", "Odd"), condition("Stalled", "True", "Odd-3f2a")]));
+        standing.count(Says::of(&[condition("Stalled", "False", "Conflict")]));
+        let mut lines = assignments(&standing, &metrics);
+        lines.sort();
+        assert_eq!(
+            lines,
+            [
+                "lanyard_assignments_stalled{reason=\"Conflict\"} 1",
+                "lanyard_assignments_stalled{reason=\"other\"} 1",
+                "lanyard_assignments{ready=\"False\"} 2",
+                "lanyard_assignments{ready=\"True\"} 1",
+                "lanyard_assignments{ready=\"Unknown\"} 1",
+            ]
+        );
+
+        let mut lines = assignments(&Standing::default(), &metrics);
+        lines.sort();
+        let none = ["False", "True", "Unknown"].map(|status| format!("lanyard_assignments{{ready=\"{status}\"}} 0"));
+        assert_eq!(lines, none, "what is over is not told any more");
     }
 }

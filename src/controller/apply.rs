@@ -66,7 +66,8 @@ pub async fn apply(
         Err(error) => Box::pin(turned_down(context, visit, &recorded, error)).await,
     };
     visit.memory.protocol.last_write_ended = Some(context.now());
-    audit_log::written(visit, &recorded, &body, sent.elapsed(), answered, &result);
+    let outcome = audit_log::written(visit, &recorded, &body, sent.elapsed(), answered, &result);
+    context.metrics.patched(&outcome, recorded.patch());
     result
 }
 

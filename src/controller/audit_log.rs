@@ -41,7 +41,7 @@ impl Answered {
     }
 }
 
-/// Told after the operation has ended, or once nothing more will be known of it.
+/// Told after the operation has ended, or once nothing more will be known of it. Returns the outcome.
 pub fn written(
     visit: &Visit,
     recorded: &Recorded,
@@ -49,7 +49,7 @@ pub fn written(
     took: Duration,
     answered: Answered,
     result: &Result<Applied, VisitError>,
-) {
+) -> String {
     let live = visit.live.as_deref();
     let names = |ids: Vec<&str>| ids.join(",");
     let (etag_after, correlation_id) =
@@ -73,10 +73,11 @@ pub fn written(
         client_request_id = recorded.request_id(),
         correlation_id,
         took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
-        outcome,
+        outcome = outcome.as_str(),
         error,
         "identities patched",
     );
+    outcome
 }
 
 /// Who declares something about the machine.

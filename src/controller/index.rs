@@ -10,6 +10,7 @@ use crate::api::IdentityTarget;
 use crate::api::assignment::{Ensure, UserAssignedRef};
 use crate::api::claim::released;
 use crate::api::raw::{self, Readable, Unread};
+use crate::telemetry::{Says, Standing};
 pub use kept::version;
 use kept::{Entry, Kept, KeptTarget, Pool, decides};
 use kube::ResourceExt;
@@ -280,6 +281,19 @@ impl Index {
             }
         }
         declared
+    }
+
+    /// How the assignments fare, as far as their conditions tell.
+    pub fn standing(&self) -> Standing {
+        let inner = self.inner();
+        let mut standing = Standing::default();
+        for (_, entry) in inner.assignments.by_uid.values() {
+            standing.count(match entry {
+                Entry::Read(kept) => kept.says,
+                Entry::Unread(_) => Says::of(&[]),
+            });
+        }
+        standing
     }
 
     /// Forgets ids that nothing names any more.

@@ -125,7 +125,7 @@ async fn start_by(kubeconfig: &Path) -> Result<Output> {
 }
 
 /// Attach, share, change, drift, delete: all that the controller ever asks of Kubernetes.
-async fn whole_story(stage: &Stage<'_>) -> Result<()> {
+pub async fn whole_story(stage: &Stage<'_>) -> Result<()> {
     let vm = stage.vm("web").with_identity("legacy").create();
     let set = stage.scale_set("pool").create();
     let wanted = assignment("web").on(&vm).present("shop-db").system(SystemAssigned::Enabled);
@@ -160,14 +160,14 @@ async fn whole_story(stage: &Stage<'_>) -> Result<()> {
 }
 
 /// A control plane without anything of ours, and an Azure.
-struct Cluster {
-    control_plane: ControlPlane,
-    client: kube::Client,
+pub struct Cluster {
+    pub control_plane: ControlPlane,
+    pub client: kube::Client,
     arm: ArmSimulator,
 }
 
 impl Cluster {
-    async fn start() -> Result<Self> {
+    pub async fn start() -> Result<Self> {
         // Service accounts are made with the namespace of `deploy/base`; no part needs the controller manager.
         let control_plane = ControlPlane::start(Options { controller_manager: false }).await?;
         let client = control_plane.client().await?;
@@ -175,7 +175,7 @@ impl Cluster {
         Ok(Self { control_plane, client, arm })
     }
 
-    async fn apply_base(&self) -> Result<()> {
+    pub async fn apply_base(&self) -> Result<()> {
         let base: PathBuf = paths::repository().join("deploy/base");
         let arguments = ["apply", "--server-side", "-k", &base.display().to_string()];
         let applied = self.control_plane.kubectl(arguments).await?;
@@ -187,7 +187,10 @@ impl Cluster {
     }
 
     async fn start_by_its_service_account(&self) -> Result<Controller> {
-        let kubeconfig = self.control_plane.kubeconfig_of_service_account("lanyard-system", "lanyard").await?;
+        self.start_by(&self.control_plane.kubeconfig_of_service_account("lanyard-system", "lanyard").await?)
+    }
+
+    pub fn start_by(&self, kubeconfig: &Path) -> Result<Controller> {
         let variables = [
             ("KUBECONFIG", kubeconfig.display().to_string()),
             ("AZURE_RESOURCE_MANAGER_ENDPOINT", self.arm.arm_url().into()),
@@ -202,7 +205,7 @@ impl Cluster {
         Controller::start("least-rights", &variables, &[], self.control_plane.scratch())
     }
 
-    fn stage(&self, controller: &Controller) -> Stage<'_> {
+    pub fn stage(&self, controller: &Controller) -> Stage<'_> {
         let subscription = uuid::Uuid::new_v4().to_string();
         self.arm.subscription(&subscription);
         let (client, log) = (self.client.clone(), controller.log.clone());
@@ -215,7 +218,7 @@ impl Cluster {
         Ok(leases.get("lanyard").await?.spec.and_then(|spec| spec.holder_identity))
     }
 
-    async fn allow_all_scopes(&self, stage: &Stage<'_>) -> Result<()> {
+    pub async fn allow_all_scopes(&self, stage: &Stage<'_>) -> Result<()> {
         let namespace = json!({
             "apiVersion": "v1", "kind": "Namespace",
             "metadata": {"name": stage.namespace, "annotations": {"lanyard.dev/allowed-scopes": "*"}},

@@ -5,6 +5,7 @@ use crate::api::claim::{claim, released};
 use crate::api::raw::{Readable, Unread};
 use crate::api::{IdentityAssignment, IdentityTarget};
 use crate::controller::queue::Urgency;
+use crate::telemetry::Says;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lanyard_domain::IdentityId;
 use serde::Serialize;
@@ -70,6 +71,8 @@ pub struct Kept {
     mark: Mark,
     waits_for: Option<Urgency>,
     released: bool,
+    /// What its conditions come to, for whoever counts them.
+    pub says: Says,
     /// What it declares to be on its machine, by id.
     pub present: Box<[Arc<IdentityId>]>,
     /// What it refers to, by name.
@@ -162,6 +165,7 @@ impl Kept {
             mark: Mark::of(metadata),
             waits_for: waits_for(&readable.object),
             released: released(metadata),
+            says: Says::of(readable.object.status.as_ref().map_or(&[], |status| &status.conditions)),
             present: present.map(|(id, _)| Arc::new(id.clone())).collect(),
             refs: readable.object.spec.user_assigned_refs.iter().map(name).collect(),
             object: Folded::of(&(&readable.object, &readable.managers)),

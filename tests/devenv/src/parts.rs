@@ -1,4 +1,6 @@
-//! The programs of the control plane: found, or built once from `tests/control-plane/go.mod`.
+//! The programs of the control plane, and those that judge what is deployed: found, or built once from Go modules. Each
+//! module pins the versions of its own (`tests/control-plane/go.mod`, `tests/helm/go.mod`,
+//! `tests/prometheus/go.mod`).
 //!
 //! Each is looked for when it is first needed, in this order:
 //!
@@ -38,11 +40,15 @@ pub enum Part {
     KubeControllerManager,
     /// What people type.
     Kubectl,
+    /// Renders charts.
+    Helm,
+    /// Checks and tries alert rules.
+    Promtool,
 }
 
 impl Part {
-    /// All of them.
-    pub const ALL: [Self; 4] = [Self::Etcd, Self::KubeApiserver, Self::KubeControllerManager, Self::Kubectl];
+    /// Those of the control plane.
+    pub const CONTROL_PLANE: [Self; 4] = [Self::Etcd, Self::KubeApiserver, Self::KubeControllerManager, Self::Kubectl];
 
     /// The program's file name.
     #[must_use]
@@ -52,6 +58,8 @@ impl Part {
             Self::KubeApiserver => "kube-apiserver",
             Self::KubeControllerManager => "kube-controller-manager",
             Self::Kubectl => "kubectl",
+            Self::Helm => "helm",
+            Self::Promtool => "promtool",
         }
     }
 
@@ -61,6 +69,27 @@ impl Part {
             Self::KubeApiserver => "k8s.io/kubernetes/cmd/kube-apiserver",
             Self::KubeControllerManager => "k8s.io/kubernetes/cmd/kube-controller-manager",
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
+            Self::Helm => "helm.sh/helm/v4/cmd/helm",
+            Self::Promtool => "github.com/prometheus/prometheus/cmd/promtool",
+        }
+    }
+
+    /// The folder of its Go module, beside the others.
+    fn module(self) -> &'static str {
+        match self {
+            Self::Etcd | Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => "control-plane",
+            Self::Helm => "helm",
+            Self::Promtool => "prometheus",
+        }
+    }
+
+    /// The requirement that says its version.
+    fn pinned(self) -> &'static str {
+        match self {
+            Self::Etcd => module::ETCD,
+            Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => module::KUBERNETES,
+            Self::Helm => "helm.sh/helm/v4",
+            Self::Promtool => "github.com/prometheus/prometheus",
         }
     }
 
@@ -71,6 +100,8 @@ impl Part {
             Self::KubeApiserver => 2028,
             Self::KubeControllerManager => 2408,
             Self::Kubectl => 894,
+            Self::Helm => 1184,
+            Self::Promtool => 1364,
         }
     }
 
@@ -81,13 +112,17 @@ impl Part {
             Self::KubeApiserver => 170,
             Self::KubeControllerManager => 50,
             Self::Kubectl => 20,
+            Self::Helm => 90,
+            Self::Promtool => 120,
         })
     }
 
     fn version_arguments(self) -> &'static [&'static str] {
         match self {
-            Self::Etcd | Self::KubeApiserver | Self::KubeControllerManager => &["--version"],
+            // Promtool is of version 3 as a program, of 0.3xx as a module: one that is installed is never taken for ours.
+            Self::Etcd | Self::KubeApiserver | Self::KubeControllerManager | Self::Promtool => &["--version"],
             Self::Kubectl => &["version", "--client"],
+            Self::Helm => &["version", "--short"],
         }
     }
 }
@@ -96,7 +131,7 @@ impl Part {
 #[derive(Debug, thiserror::Error)]
 pub enum PartError {
     /// The pinned module cannot be read.
-    #[error("cannot read the module of the control plane, {}", .0.display())]
+    #[error("cannot read a module to build from, {}", .0.display())]
     Module(PathBuf, #[source] io::Error),
     /// The module pins no version of this package.
     #[error("{} names no version of {package}", file.display())]
@@ -118,8 +153,8 @@ pub struct Parts {
     pub assets: Option<PathBuf>,
     /// Where parts are built: `control-plane` in cargo's target directory.
     pub cache: PathBuf,
-    /// The Go module to build them from.
-    pub module: PathBuf,
+    /// The folder of the Go modules to build them from.
+    pub modules: PathBuf,
     /// Where else programs are looked for, Go among them: `PATH`.
     pub path: OsString,
     /// Where lines go that people wait for while something is built.
@@ -133,7 +168,7 @@ impl Parts {
         Self {
             assets: env::var_os("KUBEBUILDER_ASSETS").filter(|value| !value.is_empty()).map(PathBuf::from),
             cache: paths::target_directory().join("control-plane"),
-            module: paths::repository().join("tests/control-plane"),
+            modules: paths::repository().join("tests"),
             path: env::var_os("PATH").unwrap_or_default(),
             tell: print_line,
         }
@@ -147,7 +182,7 @@ impl Parts {
         if let Some(chosen) = self.assets.as_deref().and_then(|assets| program_in(assets, part.name())) {
             return Ok(chosen);
         }
-        let module = Module::read(&self.module)?;
+        let module = Module::read(&self.modules.join(part.module()), part)?;
         if let Some(built) = build::built(&self.cache, part, &module) {
             return Ok(built);
         }
@@ -162,7 +197,7 @@ impl Parts {
     fn installed(&self, part: Part, module: &Module) -> Option<PathBuf> {
         let program = self.on_path(part.name())?;
         let answer = Command::new(&program).args(part.version_arguments()).output().ok()?;
-        module.is_minor_of(part, &String::from_utf8_lossy(&answer.stdout)).then_some(program)
+        module.is_minor_of(&String::from_utf8_lossy(&answer.stdout)).then_some(program)
     }
 
     fn on_path(&self, name: &str) -> Option<PathBuf> {

@@ -79,7 +79,7 @@ fn main() -> Result<()> {
 
 fn build() -> Result<()> {
     let parts = Parts::from_environment();
-    for part in Part::ALL {
+    for part in Part::CONTROL_PLANE {
         println!("{}", parts.find(part)?.display());
     }
     Ok(())

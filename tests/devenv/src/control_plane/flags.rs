@@ -37,6 +37,8 @@ pub(super) fn api_server(port: u16, controller_manager: bool) -> Vec<String> {
         "--service-account-key-file=service-accounts.pub",
         "--service-account-signing-key-file=service-accounts.key",
         "--profiling=false",
+        // Off by default, on in some places: who sets an owner must have the rights that it asks for.
+        "--enable-admission-plugins=OwnerReferencesPermissionEnforcement",
     ]);
     flags.push(format!("--secure-port={port}"));
     if !controller_manager {

@@ -22,7 +22,7 @@ pub enum BuildError {
     /// There is no Go.
     #[error(
         "there is no `go` on PATH; install Go 1.26 to have it built once, or set KUBEBUILDER_ASSETS to a \
-         directory that holds etcd, kube-apiserver, kube-controller-manager and kubectl"
+         directory that holds etcd, kube-apiserver, kube-controller-manager and kubectl (and helm and promtool, for the tests of deploy)"
     )]
     NoGo,
     /// There is one, of another line, and it may not fetch the right one.
@@ -85,7 +85,7 @@ impl Builder<'_> {
     }
 
     fn announce(&self, part: Part) {
-        let (name, version) = (part.name(), self.module.version(part));
+        let (name, version) = (part.name(), &self.module.version);
         let seconds = part.usual_time().as_secs();
         (self.tell)(&format!(
             "building {name} {version} from Go modules, once; usually {seconds} s on two cores, \
@@ -184,4 +184,33 @@ fn program_of(cache: &Path, part: Part) -> PathBuf {
 
 fn stamp_of(cache: &Path, part: Part) -> PathBuf {
     cache.join(format!("{}.stamp", part.name()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::paths;
+
+    /// `1.26.8` of the line `<word> 1.26.8` or `<word> go1.26.8`.
+    fn version(requirements: &str, word: &str) -> Option<Vec<u32>> {
+        let line = requirements.lines().find_map(|line| line.strip_prefix(word)?.strip_prefix(' '))?;
+        line.trim_start_matches("go").split('.').map(|number| number.parse().ok()).collect()
+    }
+
+    #[test]
+    fn every_module_is_built_by_the_one_toolchain() {
+        let ours = version(&format!("toolchain {GO_TOOLCHAIN}"), "toolchain").expect("a version");
+        let mut modules = 0;
+        for folder in fs::read_dir(paths::repository().join("tests")).expect("a folder") {
+            let file = folder.expect("an entry").path().join("go.mod");
+            let Ok(requirements) = fs::read_to_string(&file) else { continue };
+            let least = version(&requirements, "go").expect("a version of Go");
+            assert!(least <= ours, "{} takes a newer Go than {GO_TOOLCHAIN}", file.display());
+            if let Some(named) = version(&requirements, "toolchain") {
+                assert_eq!(named, ours, "{} names another", file.display());
+            }
+            modules += 1;
+        }
+        assert!(modules >= 4, "{modules} modules alone");
+    }
 }

@@ -1,4 +1,4 @@
-//! The pinned Go module: which versions, and a fingerprint of all that decides what is built.
+//! A pinned Go module: which version of a part, and a fingerprint of all that decides what is built.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -8,54 +8,48 @@ use sha2::{Digest as _, Sha256};
 
 use super::{Part, PartError};
 
-/// etcd's server; the only part that is not of Kubernetes.
+/// etcd's server.
 pub(super) const ETCD: &str = "go.etcd.io/etcd/server/v3";
-const KUBERNETES: &str = "k8s.io/kubernetes";
+pub(super) const KUBERNETES: &str = "k8s.io/kubernetes";
 
-/// `tests/control-plane`, read.
+/// The module of one part, read.
 pub(super) struct Module {
     pub(super) directory: PathBuf,
-    kubernetes: String,
-    etcd: String,
+    /// The version to which the part is pinned: `v1.36.3`.
+    pub(super) version: String,
+    /// That of Kubernetes itself, where it is built from this module.
+    kubernetes: Option<String>,
     sums: String,
 }
 
 impl Module {
-    pub(super) fn read(directory: &Path) -> Result<Self, PartError> {
+    pub(super) fn read(directory: &Path, part: Part) -> Result<Self, PartError> {
         let read = |name| {
             let file = directory.join(name);
             fs::read_to_string(&file).map_err(|error| PartError::Module(file, error))
         };
         let (requirements, sums) = (read("go.mod")?, read("go.sum")?);
-        let pinned = |package| {
-            pin(&requirements, package).ok_or_else(|| PartError::Unpinned { file: directory.join("go.mod"), package })
-        };
+        let package = part.pinned();
+        let version = pin(&requirements, package)
+            .ok_or_else(|| PartError::Unpinned { file: directory.join("go.mod"), package })?;
         Ok(Self {
             directory: directory.to_path_buf(),
-            kubernetes: pinned(KUBERNETES)?,
-            etcd: pinned(ETCD)?,
+            version,
+            kubernetes: pin(&requirements, KUBERNETES),
             sums: requirements + &sums,
         })
     }
 
-    /// The version to which this part is pinned: `v1.36.3`.
-    pub(super) fn version(&self, part: Part) -> &str {
-        match part {
-            Part::Etcd => &self.etcd,
-            Part::KubeApiserver | Part::KubeControllerManager | Part::Kubectl => &self.kubernetes,
-        }
-    }
-
     /// Whether `answer`, what a program prints about itself, names our minor version.
-    pub(super) fn is_minor_of(&self, part: Part, answer: &str) -> bool {
-        let ours = minor(self.version(part));
+    pub(super) fn is_minor_of(&self, answer: &str) -> bool {
+        let ours = minor(&self.version);
         let versions = answer.split_whitespace().filter_map(minor);
         ours.is_some() && versions.take(1).any(|theirs| Some(theirs) == ours)
     }
 
     /// Linker flags that make the programs of Kubernetes say their version: it is not in the module itself.
     pub(super) fn linker_flags(&self) -> String {
-        let version = &self.kubernetes;
+        let Some(version) = &self.kubernetes else { return "-s -w".into() };
         let (major, minor) = minor(version).unwrap_or_default();
         ["k8s.io/component-base/version", "k8s.io/client-go/pkg/version"].iter().fold(
             String::from("-s -w"),
@@ -96,22 +90,25 @@ fn minor(version: &str) -> Option<(u32, u32)> {
 mod tests {
     use super::*;
 
-    fn module() -> Module {
-        Module { directory: PathBuf::new(), kubernetes: "v1.36.3".into(), etcd: "v3.6.8".into(), sums: String::new() }
+    fn module(version: &str) -> Module {
+        Module { directory: PathBuf::new(), version: version.into(), kubernetes: None, sums: String::new() }
     }
 
     #[test]
     fn a_program_of_the_pinned_minor_version_is_taken() {
-        assert!(module().is_minor_of(Part::KubeApiserver, "Kubernetes v1.36.0\n"));
-        assert!(module().is_minor_of(Part::Kubectl, "Client Version: v1.36.9\nKustomize Version: v5.7.1\n"));
-        assert!(module().is_minor_of(Part::Etcd, "etcd Version: 3.6.1\nGit SHA: abc\nGo Version: go1.26.8\n"));
+        let kubernetes = module("v1.36.3");
+        assert!(kubernetes.is_minor_of("Kubernetes v1.36.0\n"));
+        assert!(kubernetes.is_minor_of("Client Version: v1.36.9\nKustomize Version: v5.7.1\n"));
+        assert!(module("v3.6.8").is_minor_of("etcd Version: 3.6.1\nGit SHA: abc\nGo Version: go1.26.8\n"));
+        assert!(module("v4.3.2").is_minor_of("v4.3.0+gabcdef0\n"));
     }
 
     #[test]
     fn a_program_of_another_or_of_no_version_is_not() {
-        assert!(!module().is_minor_of(Part::KubeApiserver, "Kubernetes v1.37.0\n"));
-        assert!(!module().is_minor_of(Part::Kubectl, "Client Version: v1.35.1\nKustomize Version: v1.36.0\n"));
-        assert!(!module().is_minor_of(Part::Etcd, ""));
+        assert!(!module("v1.36.3").is_minor_of("Kubernetes v1.37.0\n"));
+        assert!(!module("v1.36.3").is_minor_of("Client Version: v1.35.1\nKustomize Version: v1.36.0\n"));
+        assert!(!module("v3.6.8").is_minor_of(""));
+        assert!(!module("v4.3.2").is_minor_of("v3.22.0+gabcdef0\n"));
     }
 
     #[test]

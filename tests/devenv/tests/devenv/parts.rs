@@ -17,8 +17,11 @@ struct Machine(TempDir);
 impl Machine {
     fn new() -> Self {
         let machine = Self(TempDir::new().expect("a directory"));
-        machine.write("module/go.mod", "require k8s.io/kubernetes v1.36.3\nrequire go.etcd.io/etcd/server/v3 v3.6.8\n");
-        machine.write("module/go.sum", "");
+        machine.write(
+            "modules/control-plane/go.mod",
+            "require k8s.io/kubernetes v1.36.3\nrequire go.etcd.io/etcd/server/v3 v3.6.8\n",
+        );
+        machine.write("modules/control-plane/go.sum", "");
         machine
     }
 
@@ -50,7 +53,7 @@ impl Machine {
         Parts {
             assets: None,
             cache: self.at("cache"),
-            module: self.at("module"),
+            modules: self.at("modules"),
             path: OsString::from(self.at("path")),
             tell: |_| (),
         }
@@ -89,7 +92,7 @@ fn a_part_is_built_anew_when_the_module_changes() {
     machine.parts().find(Part::Etcd).expect("found");
     assert_eq!(machine.builds(), 1);
 
-    machine.write("module/go.sum", "another sum\n");
+    machine.write("modules/control-plane/go.sum", "another sum\n");
     machine.parts().find(Part::Etcd).expect("built again");
     assert_eq!(machine.builds(), 2);
 }

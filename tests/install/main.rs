@@ -1,0 +1,9 @@
+//! What people install: the overlays of `deploy/overlays` and the chart of `deploy/chart`, rendered by the real tools, taken by
+//! a real API server, and started by the real program.
+mod agree;
+mod alerts;
+mod cluster;
+mod gitops;
+mod render;
+mod started;
+mod values;
