@@ -264,3 +264,32 @@ async fn told_to_stop() {
         _ = tokio::signal::ctrl_c() => {}
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::Cli;
+    use clap::CommandFactory as _;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_option_stands_under_a_heading_and_has_a_variable() {
+        let cli = Cli::command();
+        let controller = cli.find_subcommand("controller").expect("a command");
+        let mut headings = BTreeSet::new();
+        for option in controller.get_arguments() {
+            let name = option.get_id().as_str();
+            headings.insert(option.get_help_heading().unwrap_or_else(|| panic!("{name} has no heading")));
+            assert!(option.get_help().is_some(), "{name} says nothing of itself");
+            // KUBECONFIG is a list of files, and is read by the client.
+            assert!(option.get_env().is_some() || name == "kubeconfig", "{name} has no variable");
+        }
+        let all = ["Azure", "Kubernetes", "Logs and traces", "Process", "Replicas", "Safety"];
+        assert_eq!(headings.into_iter().collect::<Vec<_>>(), all);
+    }
+
+    #[test]
+    fn what_is_stuck_is_not_told_too_soon() {
+        assert_eq!(super::stuck_after("5m"), Ok(super::Duration::from_secs(300)));
+        assert!(super::stuck_after("14s").is_err() && super::stuck_after("soon").is_err());
+    }
+}

@@ -21,6 +21,7 @@ mod killed;
 mod laundering;
 mod leading;
 mod leaving;
+mod observing;
 mod one_bad;
 mod operations;
 mod owning;
