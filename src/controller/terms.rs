@@ -112,6 +112,9 @@ fn begin(context: &Context) {
     let (at_rest, pressing): (Vec<_>, Vec<_>) =
         context.index.all().into_iter().partition(|(target, (urgency, _))| at_rest(target, *urgency));
     for (target, (urgency, namespace)) in pressing {
+        if matches!(urgency, Urgency::Change | Urgency::Deletion) {
+            context.stories.changed(&target, || "found when this process began to lead".into());
+        }
         context.queue.push(target, urgency, namespace.as_deref());
     }
     let member = |target: &TargetKey| {

@@ -132,27 +132,22 @@ async fn set(State(level): State<LogLevel>, Query(lasting): Query<Lasting>, filt
     if filter.is_empty() {
         return (StatusCode::BAD_REQUEST, "write a filter as the body: info, or lanyard=debug\n").into_response();
     }
-    let before = level.filter();
-    let change = match level.set(filter) {
+    let change = match level.set(filter, time) {
         Ok(change) => change,
         Err(error) => return (StatusCode::BAD_REQUEST, format!("{error}\n")).into_response(),
     };
-    tracing::warn!(before, now = filter, seconds = time.as_secs(), "what is logged was changed by /loglevel");
     tokio::spawn(async move {
         tokio::time::sleep(time).await;
-        if level.take_back(change) {
-            tracing::warn!(now = level.first(), "what is logged is as at the start again");
+        if let Err(error) = level.take_back(change) {
+            tracing::error!(%error, "what is logged could not be set back");
         }
     });
     format!("{filter} for {} s\n", time.as_secs()).into_response()
 }
 
 async fn take_back(State(level): State<LogLevel>) -> Response {
-    match level.set(&level.first().to_owned()) {
-        Ok(_) => {
-            tracing::warn!(now = level.first(), "what is logged is as at the start again");
-            shown(State(level)).await.into_response()
-        }
+    match level.reset() {
+        Ok(()) => shown(State(level)).await.into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, format!("{error}\n")).into_response(),
     }
 }

@@ -5,6 +5,7 @@ use std::fs::OpenOptions;
 use std::io::IsTerminal;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tracing::Subscriber;
 use tracing_subscriber::filter::{FilterExt, filter_fn};
 use tracing_subscriber::layer::SubscriberExt;
@@ -71,17 +72,17 @@ impl LogLevel {
         self.now.lock().unwrap_or_else(PoisonError::into_inner).filter.clone()
     }
 
-    /// The filter that the process was started with.
-    pub fn first(&self) -> &str {
-        &self.first
-    }
-
-    /// Logs by another filter from now on.
+    /// Logs by another filter from now on, and says so first, while that can still be seen.
     ///
     /// # Errors
     /// A filter that cannot be parsed. Then nothing changes.
-    pub fn set(&self, filter: &str) -> anyhow::Result<Change> {
+    pub fn set(&self, filter: &str, lasts: Duration) -> anyhow::Result<Change> {
         let parsed = parsed(filter)?;
+        tracing::warn!(before = self.filter(), now = filter, seconds = lasts.as_secs(), "what is logged is changed");
+        self.put(filter, parsed)
+    }
+
+    fn put(&self, filter: &str, parsed: EnvFilter) -> anyhow::Result<Change> {
         let mut now = self.now.lock().unwrap_or_else(PoisonError::into_inner);
         self.filter.reload(parsed).context("the log filter could not be changed")?;
         filter.clone_into(&mut now.filter);
@@ -89,10 +90,23 @@ impl LogLevel {
         Ok(Change(now.change))
     }
 
-    /// Back to the first filter, unless somebody has made another change since. True: it went back.
-    pub fn take_back(&self, change: Change) -> bool {
+    /// Back to the filter of the start.
+    ///
+    /// # Errors
+    /// None in practice: it was good at the start.
+    pub fn reset(&self) -> anyhow::Result<()> {
+        self.put(&self.first, parsed(&self.first)?)?;
+        tracing::warn!(now = &*self.first, "what is logged is as at the start again");
+        Ok(())
+    }
+
+    /// The same, unless somebody has made another change since.
+    ///
+    /// # Errors
+    /// None in practice.
+    pub fn take_back(&self, change: Change) -> anyhow::Result<()> {
         let is_last = self.now.lock().unwrap_or_else(PoisonError::into_inner).change == change.0;
-        is_last && self.set(&self.first.clone()).is_ok()
+        if is_last { self.reset() } else { Ok(()) }
     }
 }
 

@@ -63,7 +63,7 @@ async fn the_level_is_changed_while_it_runs_and_goes_back_by_itself() -> Result<
     ensure!(ask("PUT", &format!("{level}?for=1s"), "error", &[]).await?.status == 200);
     stage.until("it to be over", async || Ok(get(&level).await? == (200, "info\n".into()))).await?;
     served("fourth").await?;
-    ensure!(told(&stage.log, "identities patched") == 4 && told(&stage.log, "changed by /loglevel") == 2);
+    ensure!(told(&stage.log, "identities patched") == 4 && told(&stage.log, "what is logged is changed") == 2);
     Ok(())
 }
 

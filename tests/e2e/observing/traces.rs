@@ -21,7 +21,8 @@ async fn trace_of(stage: &Stage<'_>, collector: &Collector, object: &str) -> Res
             (root, parts)
         }))
     };
-    stage.until_some(&format!("the trace of {changed}"), whole).await
+    let found = stage.until_some(&format!("the trace of {changed}"), whole).await;
+    found.with_context(|| format!("there are {:#?}", collector.spans()))
 }
 
 /// The names from a span up to the root.
@@ -33,6 +34,11 @@ fn path(span: &Span, all: &[Span]) -> Vec<String> {
         parent = &next.parent;
     }
     path
+}
+
+/// From then on a change begins with the watch's event.
+async fn leads(stage: &Stage<'_>) -> Result<()> {
+    stage.until("it to lead", async || Ok(told(&stage.log, "visits begin") > 0)).await
 }
 
 /// What ARM was asked about this machine: the ids that the client gave each request.
@@ -50,6 +56,7 @@ async fn one_trace_leads_from_the_change_to_ready_with_each_request_to_arm() -> 
     let collector = Collector::start().await?;
     let controller = own.start(&[&format!("--otlp-endpoint={}", collector.url)])?;
     let stage = own.stage()?;
+    leads(&stage).await?;
     let vm = stage.vm("web").with_identity("legacy").create();
     stage.declare(assignment("web").on(&vm).present("shop-db")).await?;
     stage.until_ready("web").await?;
@@ -115,6 +122,7 @@ async fn what_is_tried_again_is_in_the_trace_of_its_change() -> Result<()> {
     let collector = Collector::start().await?;
     let _controller = own.start(&[&format!("--otlp-endpoint={}", collector.url)])?;
     let stage = own.stage()?;
+    leads(&stage).await?;
     let vm = stage.vm("web").create();
     stage.arm.fault(Fault::new("GET", &vm.id(), error(500, "InternalServerError", "Try later.")).times(2));
     stage.arm.fault(Fault::new("PATCH", &vm.id(), Effect::RefuseToken {}).skip(1));
@@ -144,6 +152,7 @@ async fn a_collector_that_refuses_holds_up_nothing_and_costs_a_line() -> Result<
     collector.refuses(true);
     let _controller = own.start(&[&format!("--otlp-endpoint={}", collector.url)])?;
     let stage = own.stage()?;
+    leads(&stage).await?;
     let vm = stage.vm("web").create();
     stage.declare(assignment("web").on(&vm).present("shop-db")).await?;
     stage.until_ready("web").await?;
