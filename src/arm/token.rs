@@ -119,17 +119,13 @@ impl State {
             TokenProblem::Rejected => "the credential is rejected; the log says more",
             TokenProblem::WrongTenant => "the tenant is wrong; the log says more",
         });
-        match &mut self.failing {
-            Some(failing) => {
-                failing.times = failing.times.saturating_add(1);
-                failing.why = why;
-                std::mem::replace(&mut failing.told, what) != what
-            }
-            None => {
-                self.failing = Some(Failing { since: now, times: 1, told: what, why });
-                true
-            }
+        if let Some(failing) = &mut self.failing {
+            failing.times = failing.times.saturating_add(1);
+            failing.why = why;
+            return std::mem::replace(&mut failing.told, what) != what;
         }
+        self.failing = Some(Failing { since: now, times: 1, told: what, why });
+        true
     }
 }
 
@@ -164,16 +160,14 @@ impl Tokens {
         if let Some(bearer) = good {
             return Ok(bearer);
         }
+        may_take(FETCH_TIMEOUT * 2);
         let _flight = match usable {
             // Somebody fetches the next one: what is left of this one will do meanwhile.
             Some(bearer) => match self.flight.try_lock() {
                 Ok(flight) => flight,
                 Err(_) => return Ok(bearer),
             },
-            None => {
-                may_take(FETCH_TIMEOUT * 2);
-                self.flight.lock().await
-            }
+            None => self.flight.lock().await,
         };
         let (good, usable) = self.held();
         match (good, self.remembered_failure(), usable) {
