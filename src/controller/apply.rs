@@ -9,6 +9,7 @@ use crate::api::status::PlannedChange;
 use crate::api::target::LastWrite;
 use crate::arm::{Accepted, ArmError, PATCH_LEAVES_WITHIN, Progress, Reservation};
 use crate::fail_point::{self, Point};
+use crate::telemetry::traces::step;
 use lanyard_domain::ended::Sign;
 use lanyard_domain::intend::refused;
 use lanyard_domain::judge::{Note, Outcome, Sent};
@@ -17,6 +18,7 @@ use lanyard_domain::plan::{DefaultChange, Plan, SystemStep, default_change};
 use lanyard_domain::{Fresh, IdentityId, Live, Patch, Timestamp};
 use std::time::Duration;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 /// What is next after an apply.
 #[derive(Debug)]
@@ -105,7 +107,7 @@ async fn taken(
         }
         Some(operation) => {
             let sign = Sign::of(recorded.patch(), accepted.live.as_ref());
-            follow(context, visit, operation, sign).await
+            follow(context, visit, operation, sign).instrument(step!("follow")).await
         }
     };
     fail_point::reached(Point::OperationEnded, &visit.target).await;
