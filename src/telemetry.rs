@@ -5,7 +5,6 @@ pub mod traces;
 pub use logs::{LogFormat, LogLevel, start_logging};
 
 use crate::arm::{Bucket, Exchange, Observer};
-use crate::controller::VisitError;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use lanyard_domain::order::Depths;
 use lanyard_domain::patch::Patch;
@@ -20,6 +19,7 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use std::collections::BTreeMap;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 use strum::IntoEnumIterator as _;
 
 type Labels = Vec<(&'static str, String)>;
@@ -79,6 +79,9 @@ impl Standing {
 pub struct Metrics {
     registry: Registry,
     visits: Counters,
+    visit_duration: Histogram,
+    identity_visits: Counters,
+    drift_repairs: Counter,
     requests: Counters,
     latency: Family<Labels, Histogram>,
     throttled: Counters,
@@ -109,7 +112,9 @@ impl std::fmt::Debug for Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("lanyard");
-        let visits = Counters::default();
+        let (visits, identity_visits, drift_repairs) = (Counters::default(), Counters::default(), Counter::default());
+        // To an hour: the operation that a visit waits for is part of it.
+        let visit_duration = Histogram::new(exponential_buckets(0.01, 3.0, 12));
         let requests = Counters::default();
         let latency: Family<Labels, Histogram> =
             Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 2.0, 12)));
@@ -120,6 +125,22 @@ impl Default for Metrics {
         let (due, under_way, leader) = (Gauge::default(), Gauge::default(), Gauge::default());
         let unverified = Gauge::default();
         registry.register("visits", "Visits to targets, by how they ended", visits.clone());
+        registry.register_with_unit(
+            "visit_duration",
+            "How long visits to targets took, operations that they waited for included",
+            Unit::Seconds,
+            visit_duration.clone(),
+        );
+        registry.register(
+            "identity_visits",
+            "Visits to identities that are objects, by how they ended",
+            identity_visits.clone(),
+        );
+        registry.register(
+            "drift_repairs",
+            "PATCHes that left because a machine was not as it had been left, and nobody had asked for anything",
+            drift_repairs.clone(),
+        );
         registry.register("arm_requests", "Requests to ARM, by method, bucket and status", requests.clone());
         let seconds = Unit::Seconds;
         registry.register_with_unit("arm_request_duration", "How long ARM took to answer", seconds, latency.clone());
@@ -170,6 +191,9 @@ impl Default for Metrics {
         Self {
             registry,
             visits,
+            visit_duration,
+            identity_visits,
+            drift_repairs,
             requests,
             latency,
             throttled,
@@ -194,9 +218,20 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    pub fn visited(&self, end: &Result<(), VisitError>) {
-        let reason = end.as_ref().map_or_else(|error| error.reason().as_str(), |()| "AsPlanned");
+    /// A visit to a machine ended so.
+    pub fn visited(&self, reason: &'static str, took: Duration) {
         self.visits.get_or_create(&vec![("end", reason.to_owned())]).inc();
+        self.visit_duration.observe(took.as_secs_f64());
+    }
+
+    /// A visit to an identity ended so.
+    pub fn visited_identity(&self, reason: &'static str) {
+        self.identity_visits.get_or_create(&vec![("end", reason.to_owned())]).inc();
+    }
+
+    /// A PATCH leaves, and nobody had asked for anything.
+    pub fn repairs_drift(&self) {
+        self.drift_repairs.inc();
     }
 
     pub fn watch_failed(&self, what: &str) {

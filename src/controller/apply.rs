@@ -2,6 +2,7 @@
 use super::context::Context;
 use super::error::VisitError;
 use super::follow::follow;
+use super::queue::Urgency;
 use super::record::Recorded;
 use super::visit::{Done, Visit};
 use super::{audit_log, finalizers, refusal, rights, seen};
@@ -63,6 +64,8 @@ pub async fn apply(
     count(context, visit, &recorded, answer.as_ref().err());
     fail_point::reached(Point::PatchAnswered, &target).await;
     let answered = audit_log::Answered::of(&answer);
+    // Before it counts as a change that is followed to its end.
+    let began_by_nobody = visit.urgency() == Urgency::Drift;
     let result = match answer {
         Ok(accepted) => taken(context, visit, &recorded, leaves, accepted).await,
         Err(error) => Box::pin(turned_down(context, visit, &recorded, error)).await,
@@ -70,6 +73,9 @@ pub async fn apply(
     visit.memory.protocol.last_write_ended = Some(context.now());
     let outcome = audit_log::written(visit, &recorded, &body, sent.elapsed(), answered, &result);
     context.metrics.patched(&outcome, recorded.patch());
+    if began_by_nobody {
+        context.metrics.repairs_drift();
+    }
     result
 }
 

@@ -38,7 +38,6 @@ mod way;
 
 pub use brake::{Brake, Rate};
 pub use context::{Choices, Parts};
-pub use error::VisitError;
 pub use identity::AT_ONCE as IDENTITIES_AT_ONCE;
 pub use kubernetes::Kubernetes;
 pub use queue::{Queue, gate};

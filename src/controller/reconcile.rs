@@ -66,6 +66,7 @@ async fn visited(
     part: &Span,
 ) -> Next {
     let memory = context.recall(&target);
+    let began = Instant::now();
     let mut visit = Visit::new(target.clone(), urgency, context.now(), memory);
     visit.slot = slot;
     let mut end = steps(context, &mut visit).await;
@@ -73,8 +74,8 @@ async fn visited(
         Box::pin(rights::explain(context, visit.urgency(), error)).await;
     }
     let next = Box::pin(report::report(context, &mut visit, &end)).instrument(step!("report")).await;
-    context.metrics.visited(&end);
     let reason = end.as_ref().map_or_else(|error| error.reason().as_str(), |()| "AsPlanned");
+    context.metrics.visited(reason, began.elapsed());
     let is_over = next.is_none_or(|(_, urgency)| urgency == Urgency::Drift);
     context.stories.ended(&target, part, Ending { reason, settled: end.is_ok() && is_over });
     if next.is_some() || visit.stored.is_some() {
