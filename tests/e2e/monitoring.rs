@@ -200,7 +200,7 @@ async fn alerts_and_dashboard_ask_for_what_a_running_controller_tells() -> Resul
         "lanyard_patches_total{outcome=\"Succeeded\"}",
         "lanyard_visits_total{end=\"AsPlanned\"}",
         "lanyard_visit_duration_seconds_count",
-        "lanyard_drift_repairs_total 0",
+        "lanyard_drift_repairs_total",
         "lanyard_assignments{ready=\"False\"} 2",
         "lanyard_assignments{ready=\"True\"} 12",
         concat!("lanyard_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),
