@@ -12,8 +12,9 @@ use lanyard_domain::poll;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// `Reconciling` is written only for an operation that lasts longer.
-const WORTH_TELLING: Duration = Duration::from_secs(3);
+/// `Reconciling` is written only for an operation that lasts longer: most take less, and the write would be one more
+/// than a change needs. Until then the status is plainly that of an older generation.
+const WORTH_TELLING: Duration = Duration::from_secs(8);
 
 /// After that an operation is left to be judged by the machine itself: later changes of the target must be looked at.
 const LONGEST_FOLLOWED: Duration = Duration::from_secs(15 * 60);

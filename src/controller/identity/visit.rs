@@ -179,6 +179,7 @@ fn hurry(visit: &mut Visit) {
             (object.wish.key.uid.clone(), meta.generation, at)
         })
         .collect();
+    visit.memory.versions.keep(&asked.iter().map(|(uid, ..)| uid.as_str()).collect());
     if asked != visit.memory.asked {
         visit.memory.asked = asked;
         visit.memory.seen = None;
