@@ -35,7 +35,7 @@ impl Span {
     }
 
     pub fn trace_id(&self) -> String {
-        self.trace.iter().map(|byte| format!("{byte:02x}")).collect()
+        data_encoding::HEXLOWER.encode(&self.trace)
     }
 }
 
