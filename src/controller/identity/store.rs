@@ -4,7 +4,9 @@ use super::visit::Visit;
 use crate::api::identity_record::IdentityRecord;
 use crate::api::{StoredRecord, UserAssignedIdentity, UserAssignedIdentityStatus};
 use crate::controller::context::Context;
-use crate::controller::kubernetes::{KubeError, Kubernetes, MANAGER, is_gone, missing_is_fine, params, patiently, version_of};
+use crate::controller::kubernetes::{
+    KubeError, Kubernetes, MANAGER, is_gone, missing_is_fine, params, patiently, version_of,
+};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
