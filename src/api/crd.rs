@@ -4,7 +4,7 @@ use crate::api::target::{self, IdentityTarget};
 use crate::api::{GROUP, IdentityAssignment, UserAssignedIdentity, VERSION, columns};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::{
     CustomResourceColumnDefinition, CustomResourceDefinition, CustomResourceDefinitionNames,
-    CustomResourceDefinitionSpec, CustomResourceDefinitionVersion, CustomResourceValidation, JSONSchemaProps,
+    CustomResourceDefinitionSpec, CustomResourceDefinitionVersion, CustomResourceValidation, JSON, JSONSchemaProps,
     JSONSchemaPropsOrArray,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -13,6 +13,7 @@ use kube::core::schema::{OptionalEnum, OptionalIntOrString, StructuralSchemaRewr
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::AddNullable;
+use serde_json::json;
 use std::collections::BTreeMap;
 
 /// Every definition, in the order of their names.
@@ -22,11 +23,26 @@ use std::collections::BTreeMap;
 pub fn all() -> Result<Vec<CustomResourceDefinition>, serde_json::Error> {
     let mut crds = vec![identity_assignments(), identity_records()?, identity_targets()?, user_assigned_identities()];
     for version in crds.iter_mut().flat_map(|crd| &mut crd.spec.versions) {
+        let has_generations = version.subresources.is_some();
         if let Some(schema) = version.schema.as_mut().and_then(|schema| schema.open_api_v3_schema.as_mut()) {
             forbid_null(schema);
+            if has_generations {
+                begin_unobserved(schema);
+            }
         }
     }
     Ok(crds)
+}
+
+/// Until somebody has looked at an object, its status says so: kstatus takes one that says nothing for `Current`.
+fn begin_unobserved(schema: &mut JSONSchemaProps) {
+    let properties = schema.properties.iter_mut().flatten();
+    for (_, status) in properties.filter(|(name, _)| *name == "status") {
+        let default = json!({ "observedGeneration": -1 });
+        let said = status.description.take().unwrap_or_default();
+        status.description = Some(format!("{said} Default: {default}."));
+        status.default = Some(JSON(default));
+    }
 }
 
 /// Optional fields are left out, never null: schemars says that they may be, and `kubectl explain` would repeat it.

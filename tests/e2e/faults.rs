@@ -9,6 +9,7 @@ use rstest::rstest;
 use serde_json::{Value, json};
 use tokio::sync::OnceCell;
 
+use crate::golden::kstatus;
 use crate::harness::{Stage, assignment};
 
 /// What is wrong with one machine.
@@ -263,7 +264,8 @@ pub fn keeps(machine: &Machine, name: &str) -> bool {
 
 /// The conditions are what kstatus can make sense of.
 pub async fn sane(stage: &Stage<'_>, name: &str) -> Result<()> {
-    let status = stage.assignment(name).await?.and_then(|object| object.status).context("no status")?;
+    let object = stage.assignment(name).await?.context("it is gone")?;
+    let status = object.status.clone().context("no status")?;
     let is = |kind: &str| status.conditions.iter().any(|it| it.type_ == kind && it.status == "True");
     let all = &status.conditions;
     ensure!(all.iter().filter(|it| it.type_ == "Ready").count() == 1, "{all:?}");
@@ -271,6 +273,14 @@ pub async fn sane(stage: &Stage<'_>, name: &str) -> Result<()> {
     ensure!(!(is("Reconciling") && is("Stalled")), "reconciling and stalled: {all:?}");
     ensure!(is("Ready") || is("Reconciling") || is("Stalled"), "neither ready, nor under way, nor stalled: {all:?}");
     ensure!(all.iter().all(|it| !it.message.is_empty() && it.observed_generation == status.observed_generation));
+    let expected = match () {
+        () if object.metadata.deletion_timestamp.is_some() => "Terminating",
+        () if object.metadata.generation != status.observed_generation || is("Reconciling") => "InProgress",
+        () if is("Stalled") => "Failed",
+        () => "Current",
+    };
+    let said = kstatus(&[serde_json::to_value(&object)?])?;
+    ensure!(said == [expected], "kstatus says {said:?}, and not {expected}: {object:?}");
     Ok(())
 }
 

@@ -14,6 +14,7 @@ mod faults;
 mod faults_leaving;
 mod faults_some;
 mod faults_unknown;
+mod golden;
 mod harness;
 mod holding;
 mod identities;

@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use crate::harness::{ApiProxy, Asked, Controller, Own, Trouble, assignment};
 
 /// What the running controller tells Prometheus.
-async fn scrape(controller: &Controller) -> Result<String> {
+pub async fn scrape(controller: &Controller) -> Result<String> {
     let log = std::fs::read_to_string(&controller.log)?;
     let starts = log.lines().rev().find(|line| line.contains(r#""listen""#)).context("it does not listen yet")?;
     let starts: Value = serde_json::from_str(starts)?;

@@ -1,6 +1,6 @@
 //! The programs of the control plane, and those that judge what is deployed: found, or built once from Go modules. Each
 //! module pins the versions of its own (`tests/control-plane/go.mod`, `tests/helm/go.mod`,
-//! `tests/prometheus/go.mod`).
+//! `tests/prometheus/go.mod`, `tests/kstatus/go.mod`).
 //!
 //! Each is looked for when it is first needed, in this order:
 //!
@@ -44,6 +44,8 @@ pub enum Part {
     Helm,
     /// Checks and tries alert rules.
     Promtool,
+    /// Judges objects as GitOps tools do; `tests/kstatus` is all of it.
+    Kstatus,
 }
 
 impl Part {
@@ -60,6 +62,7 @@ impl Part {
             Self::Kubectl => "kubectl",
             Self::Helm => "helm",
             Self::Promtool => "promtool",
+            Self::Kstatus => "lanyard-kstatus",
         }
     }
 
@@ -71,6 +74,7 @@ impl Part {
             Self::Kubectl => "k8s.io/kubernetes/cmd/kubectl",
             Self::Helm => "helm.sh/helm/v4/cmd/helm",
             Self::Promtool => "github.com/prometheus/prometheus/cmd/promtool",
+            Self::Kstatus => "lanyard.dev/kstatus",
         }
     }
 
@@ -80,6 +84,7 @@ impl Part {
             Self::Etcd | Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => "control-plane",
             Self::Helm => "helm",
             Self::Promtool => "prometheus",
+            Self::Kstatus => "kstatus",
         }
     }
 
@@ -90,6 +95,7 @@ impl Part {
             Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => module::KUBERNETES,
             Self::Helm => "helm.sh/helm/v4",
             Self::Promtool => "github.com/prometheus/prometheus",
+            Self::Kstatus => "github.com/fluxcd/cli-utils",
         }
     }
 
@@ -102,6 +108,7 @@ impl Part {
             Self::Kubectl => 894,
             Self::Helm => 1184,
             Self::Promtool => 1364,
+            Self::Kstatus => 272,
         }
     }
 
@@ -114,6 +121,7 @@ impl Part {
             Self::Kubectl => 20,
             Self::Helm => 90,
             Self::Promtool => 120,
+            Self::Kstatus => 20,
         })
     }
 
@@ -123,6 +131,8 @@ impl Part {
             Self::Etcd | Self::KubeApiserver | Self::KubeControllerManager | Self::Promtool => &["--version"],
             Self::Kubectl => &["version", "--client"],
             Self::Helm => &["version", "--short"],
+            // Nobody else has one.
+            Self::Kstatus => &[],
         }
     }
 }

@@ -42,6 +42,13 @@ impl ArmSimulator {
         self.shared.world().sow(seeds)
     }
 
+    /// All that is there now, to be sown elsewhere; operations that run have ended.
+    #[must_use]
+    pub fn harvest(&self) -> Seeds {
+        self.finish_operations();
+        self.shared.world().harvest()
+    }
+
     pub fn vm(&self, subscription: &str, group: &str, name: &str) -> MachineBuilder {
         self.machine(subscription, group, Kind::VirtualMachine, name)
     }

@@ -110,7 +110,7 @@ impl World {
 
     fn make_identity(&mut self, key: &str, tags: &Tags) -> bool {
         let Some(id) = ResourceId::parse(key) else { return false };
-        let seed = IdentitySeed { id: id.to_string(), location: None, tags: tags.clone() };
+        let seed = IdentitySeed { id: id.to_string(), tags: tags.clone(), ..IdentitySeed::default() };
         self.sow_identity(&seed).is_ok()
     }
 

@@ -2,6 +2,7 @@
 //!
 //! The map merges, `type` is authoritative, and what is not named stays only while `type`
 //! still holds its sort.
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
@@ -9,7 +10,8 @@ use crate::id::fold;
 use crate::settings::AllNull;
 
 /// The ids of a user-assigned identity as a principal.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
 pub struct Principal {
     pub principal_id: String,
     pub client_id: String,

@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use super::fleet::Fleet;
-use super::identity_block::{Entry, IdentityBlock};
+use super::identity_block::{Entry, IdentityBlock, Principal};
 use super::machine::{Machine, Orchestration, Tags};
 use super::restrictions::Restriction;
 use super::{Group, Subscription, UserIdentity, World};
@@ -31,6 +31,8 @@ pub struct IdentitySeed {
     pub id: String,
     pub location: Option<String>,
     pub tags: Tags,
+    /// As they were before, where somebody kept them.
+    pub principal: Option<Principal>,
 }
 
 /// A machine as it is when a test begins. Its subscription, group and identities are made with it.
@@ -41,6 +43,8 @@ pub struct MachineSeed {
     pub location: Option<String>,
     pub tags: Tags,
     pub system: bool,
+    /// Its object id, as it was before.
+    pub system_principal: Option<String>,
     /// Full ids, or bare names of identities in the machine's own group.
     pub identities: Vec<String>,
     pub orchestration: Orchestration,
@@ -75,6 +79,17 @@ impl World {
         Ok(())
     }
 
+    /// What would make all of it once more, at rest: operations that run have ended, and nothing is past.
+    pub fn harvest(&self) -> Seeds {
+        Seeds {
+            subscriptions: self.subscriptions.values().cloned().collect(),
+            groups: self.groups.values().cloned().collect(),
+            identities: self.identities.values().map(IdentitySeed::of).collect(),
+            machines: self.machines.values().map(MachineSeed::of).collect(),
+            ..Seeds::default()
+        }
+    }
+
     pub fn sow_group(&mut self, group: Group) {
         self.ensure_group(&group.subscription, &group.name, LOCATION);
         self.groups.insert(group_key(&group.subscription, &group.name), group);
@@ -88,7 +103,10 @@ impl World {
         }
         let location = seed.location.as_deref().unwrap_or(LOCATION);
         self.ensure_group(&id.subscription, &id.group, location);
-        self.identities.entry(id.key()).or_insert_with(|| UserIdentity::new(id.clone(), location, seed.tags.clone()));
+        self.identities.entry(id.key()).or_insert_with(|| {
+            let made = UserIdentity::new(id.clone(), location, seed.tags.clone());
+            UserIdentity { principal: seed.principal.clone().unwrap_or_else(|| made.principal.clone()), ..made }
+        });
         Ok(id)
     }
 
@@ -110,13 +128,43 @@ impl World {
         }
         let mut machine = Machine::new(id.clone(), location);
         machine.orchestration = seed.orchestration;
-        machine.model.identity = IdentityBlock { system: seed.system.then(|| Uuid::new_v4().to_string()), users };
+        let principal = || seed.system_principal.unwrap_or_else(|| Uuid::new_v4().to_string());
+        machine.model.identity = IdentityBlock { system: seed.system.then(principal), users };
         machine.model.tags = seed.tags;
         machine.model.properties = seed.properties;
         machine.model.etag = seed.etag.unwrap_or(1);
         machine.unique_id = seed.unique_id.unwrap_or(machine.unique_id);
         self.machines.insert(id.key(), machine);
         Ok(id)
+    }
+}
+
+impl IdentitySeed {
+    fn of(identity: &UserIdentity) -> Self {
+        Self {
+            id: identity.id.to_string(),
+            location: Some(identity.location.clone()),
+            tags: identity.tags.clone(),
+            principal: Some(identity.principal.clone()),
+        }
+    }
+}
+
+impl MachineSeed {
+    fn of(machine: &Machine) -> Self {
+        let model = &machine.model;
+        Self {
+            id: machine.id.to_string(),
+            location: Some(machine.location.clone()),
+            tags: model.tags.clone(),
+            system: model.identity.system.is_some(),
+            system_principal: model.identity.system.clone(),
+            identities: model.identity.users.iter().map(|entry| entry.written.clone()).collect(),
+            orchestration: machine.orchestration,
+            etag: Some(model.etag),
+            unique_id: Some(machine.unique_id.clone()),
+            properties: model.properties.clone(),
+        }
     }
 }
 
