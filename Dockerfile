@@ -6,13 +6,7 @@ COPY . .
 # Dependencies and what is built of them stay in the builder's cache, not in a layer: a change of the sources rebuilds those alone.
 RUN --mount=type=cache,target=/usr/local/cargo/registry,sharing=locked \
     --mount=type=cache,target=/build/target,sharing=locked \
-    cargo build --release --locked --package lanyard \
-# Fail points are for tests: none may be shipped.
- && ! grep -qE 'LANYARD_(FAIL_POINTS|WALL_CLOCK)' target/release/lanyard \
- && install -D target/release/lanyard /out/usr/local/bin/lanyard
-# What the binary needs beside itself: the C library that it was linked with, and the certificate authorities.
-RUN ldd /out/usr/local/bin/lanyard | grep -o '/[^ ]*' | xargs -I{} cp --parents --dereference {} /out \
- && cp --parents --dereference /etc/ssl/certs/ca-certificates.crt /out
+    .ci/image /out
 
 # No shell, no package manager, no other file.
 FROM scratch

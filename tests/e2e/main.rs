@@ -24,6 +24,7 @@ mod leading;
 mod least_rights;
 mod leaving;
 mod monitoring;
+mod observing;
 mod one_bad;
 mod operations;
 mod owning;

@@ -107,7 +107,8 @@ pub fn overlay_with(overlay: &str, components: &[&str]) -> Result<String> {
     kustomize(folder.path())
 }
 
-fn relative(from: &std::path::Path, to: &std::path::Path) -> Result<String> {
+/// The way from one folder to another.
+pub fn relative(from: &std::path::Path, to: &std::path::Path) -> Result<String> {
     let (from, to) = (from.canonicalize()?, to.canonicalize()?);
     let shared = from.components().zip(to.components()).take_while(|(one, other)| one == other).count();
     let up = std::iter::repeat_n("..", from.components().count() - shared);

@@ -1,6 +1,6 @@
 //! What this process remembers of an identity between visits. Losing it costs time, never an identity.
 use super::index::IdentityKey;
-use crate::controller::memory::{Failures, essence};
+use crate::controller::memory::{Failures, Versions, essence};
 use crate::controller::queue::TargetKey;
 use lanyard_domain::Moment;
 use lanyard_domain::identity::Known;
@@ -24,6 +24,8 @@ pub struct Memory {
     pub in_use: Option<Moment>,
     /// Machines that were shown with it and that ARM does not find: since when.
     pub gone: BTreeMap<TargetKey, Option<Moment>>,
+    /// Of the objects that name it, the versions that we made ourselves.
+    pub versions: Versions,
     /// What people asked for when it was last looked at.
     pub asked: Vec<(String, Option<i64>, Option<String>)>,
     said: BTreeMap<String, String>,

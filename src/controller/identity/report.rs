@@ -8,7 +8,7 @@ use crate::controller::context::Context;
 use crate::controller::events;
 use crate::controller::queue::Urgency;
 use crate::controller::reconcile::Next;
-use crate::controller::schedule::{jitter, next_try};
+use crate::controller::schedule::{error_gets_a_line, jitter, next_try};
 use crate::controller::status::{Beside, conditions};
 use crate::fail_point::{self, IdentityPoint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -80,13 +80,13 @@ fn failed(context: &Context, visit: &mut Visit, error: &IdentityError) -> (Next,
         Class::Replan | Class::Transient | Class::Throttled(_) | Class::Refused | Class::Defect => Urgency::Retry,
     };
     let message = chain(error) + next_try(class);
-    tracing::warn!(
-        reason = reason.as_str(),
-        failures = row.times,
-        wait_ms = wait.as_millis(),
-        error = message,
-        "the visit ended early"
-    );
+    let cause = if let IdentityError::Arm(cause) = error { Some(cause) } else { None };
+    let (failures, wait_ms) = (row.times, wait.as_millis());
+    if error_gets_a_line(context, visit.identity.subscription(), reason, cause) {
+        tracing::warn!(reason = reason.as_str(), failures, wait_ms, error = message, "the visit ended early");
+    } else {
+        tracing::debug!(reason = reason.as_str(), failures, wait_ms, error = message, "the visit ended early");
+    }
     let trouble = Trouble { reason, message, lasting, unwell: now.since(row.unwell_since) };
     (Some((Instant::now() + wait, urgency)), Some(trouble))
 }
@@ -156,15 +156,18 @@ fn notes(context: &Context, visit: &mut Visit) {
 /// There as long as deleting the object means deleting the identity.
 ///
 /// Best effort: the record remembers what the finalizer would have waited for.
-pub async fn finalizer(context: &Context, visit: &Visit) {
-    let (Some(owner), Some(record)) = (&visit.owner, &visit.record) else { return };
+pub async fn finalizer(context: &Context, visit: &mut Visit) {
+    let (Some(owner), Some(record)) = (visit.owner.clone(), &visit.record) else { return };
     let adopted = record.origin == Some(Origin::Adopted);
     let deletes = !adopted || owner.wish.delete_adopted == record.principal_id;
     let needed = record.policy == Policy::Delete && deletes && !owner.wish.leaving;
-    if needed && !has_finalizer(owner) {
+    if needed && !has_finalizer(&owner) {
         fail_point::reached_by_identity(IdentityPoint::BeforeIdentityFinalizer, &visit.identity).await;
-        if let Err(error) = context.kubernetes.set_identity_finalizer(owner.metadata(), FINALIZER, true).await {
-            tracing::warn!(object = %owner.wish.key, %error, "the finalizer could not be added; the record remembers all the same");
+        match context.kubernetes.set_identity_finalizer(owner.metadata(), FINALIZER, true).await {
+            Ok(made) => visit.memory.versions.made(owner.metadata(), made),
+            Err(error) => {
+                tracing::warn!(object = %owner.wish.key, %error, "the finalizer could not be added; the record remembers all the same");
+            }
         }
     }
 }
@@ -187,7 +190,8 @@ async fn statuses(
         let may_go = object.wish.leaving && (went || object.wish.released);
         if may_go && has_finalizer(&object) {
             fail_point::reached_by_identity(IdentityPoint::BeforeIdentityFinalizerGoes, &visit.identity).await;
-            result = result.and(context.kubernetes.set_identity_finalizer(object.metadata(), FINALIZER, false).await);
+            let let_go = context.kubernetes.set_identity_finalizer(object.metadata(), FINALIZER, false).await;
+            result = result.and(let_go.map(|_| ()));
         }
         if may_go || (owns && matches!(end, Ok(End::Gone))) {
             continue;
@@ -200,7 +204,10 @@ async fn statuses(
         };
         let status = status(context, visit, &object, owns, &verdict, end);
         if object.object.status.as_ref() != Some(&status) {
-            result = result.and(context.kubernetes.apply_identity_status(object.metadata(), &status).await);
+            let versions = &mut visit.memory.versions;
+            let (shown, latest) = (object.metadata(), versions.latest(object.metadata()));
+            let written = context.kubernetes.apply_identity_status(shown, latest.as_deref(), &status).await;
+            result = result.and(written.map(|made| versions.made(shown, made)));
         }
     }
     result

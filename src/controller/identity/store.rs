@@ -4,7 +4,9 @@ use super::visit::Visit;
 use crate::api::identity_record::IdentityRecord;
 use crate::api::{StoredRecord, UserAssignedIdentity, UserAssignedIdentityStatus};
 use crate::controller::context::Context;
-use crate::controller::kubernetes::{KubeError, Kubernetes, MANAGER, is_gone, missing_is_fine, params, patiently};
+use crate::controller::kubernetes::{
+    KubeError, Kubernetes, MANAGER, is_gone, missing_is_fine, params, patiently, version_of,
+};
 use k8s_openapi::api::core::v1::ConfigMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, Preconditions};
@@ -39,13 +41,14 @@ impl Kubernetes {
         is_gone(&self.identities(&key.namespace), key).await
     }
 
-    /// Sets an object's finalizers as they are to be, on the version of now.
+    /// Sets an object's finalizers as they are to be, on the version of now. Tells the version that this made, if it
+    /// was made of the object as it was shown.
     pub async fn set_identity_finalizer(
         &self,
         object: &ObjectMeta,
         finalizer: &str,
         on: bool,
-    ) -> Result<(), KubeError> {
+    ) -> Result<Option<String>, KubeError> {
         let api = self.identities(object.namespace.as_deref().unwrap_or_default());
         let name = object.name.as_deref().unwrap_or_default();
         let mut now = object.clone();
@@ -61,32 +64,36 @@ impl Kubernetes {
             let params = PatchParams { field_manager: Some(MANAGER.into()), ..PatchParams::default() };
             match self.write(api.patch_metadata(name, &params, &Patch::Merge(patch))).await {
                 Err(KubeError::Conflict) => {}
-                answer => return missing_is_fine(answer),
+                answer => {
+                    let as_shown = now.resource_version == object.resource_version;
+                    return Ok(version_of(answer)?.filter(|_| as_shown));
+                }
             }
             now = match patiently(api.get_metadata_opt(name)).await? {
                 Some(found) if found.metadata.uid == object.uid => found.metadata,
-                Some(_) | None => return Ok(()),
+                Some(_) | None => return Ok(None),
             };
         }
         Err(KubeError::Conflict)
     }
 
-    /// Applies a status as a whole: what is not in it goes.
+    /// Applies a status as a whole, on the version given alone. Tells the version that this made.
     pub async fn apply_identity_status(
         &self,
         object: &ObjectMeta,
+        version: Option<&str>,
         status: &UserAssignedIdentityStatus,
-    ) -> Result<(), KubeError> {
+    ) -> Result<Option<String>, KubeError> {
         let name = object.name.as_deref().unwrap_or_default();
         let api = self.identities(object.namespace.as_deref().unwrap_or_default());
         let whole = Patch::Apply(json!({
             "apiVersion": UserAssignedIdentity::api_version(&()),
             "kind": UserAssignedIdentity::kind(&()),
-            "metadata": { "name": name, "uid": object.uid },
+            "metadata": { "name": name, "uid": object.uid, "resourceVersion": version },
             "status": status,
         }));
         let params = PatchParams::apply(MANAGER).force();
-        missing_is_fine(self.write(api.patch_status(name, &params, &whole)).await)
+        version_of(self.write(api.patch_status(name, &params, &whole)).await)
     }
 
     pub async fn config_map(&self, namespace: &str, name: &str) -> Result<Option<ConfigMap>, KubeError> {

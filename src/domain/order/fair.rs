@@ -3,6 +3,9 @@
 //! Each flow has a start: the virtual time of its next turn. Whoever starts first is served; that moves virtual time
 //! there and the flow's own start on by one. A flow that had nothing begins at the present virtual time, so it waits
 //! for one turn of each other flow at most, however much those have piled up, and saves up nothing while it is away.
+//!
+//! Of those that start together, who was not served in this round or the one before goes first: a single wish passes a
+//! crowd of flows that each have much to do. A flow is remembered until then, so nobody passes the same one twice.
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -19,17 +22,20 @@ pub(super) struct Fair<T> {
     time: u64,
     turns: u64,
     flows: HashMap<Name, Flow<T>>,
-    /// Start, then the order in which flows began to wait: ties go round.
-    waiting: BTreeSet<(u64, u64, Name)>,
+    waiting: BTreeSet<(Place, Name)>,
     /// Without content, but with a start that lies ahead: remembered, or who comes back at once would jump the queue.
     ahead: BTreeSet<(u64, Name)>,
 }
 
+/// Start, whether it was served lately, then the order in which flows began to wait: ties go round.
+type Place = (u64, bool, u64);
+
 #[derive(Debug)]
 struct Flow<T> {
     start: u64,
+    served: bool,
     /// While it waits for its turn.
-    turn: Option<u64>,
+    place: Option<Place>,
     content: T,
 }
 
@@ -53,29 +59,31 @@ impl<T: Content> Fair<T> {
         let known = self.flows.get_key_value(name).map(|(name, _)| name.clone());
         let name = known.unwrap_or_else(|| Name::from(name));
         let start = self.time;
-        let flow = self.flows.entry(name.clone()).or_insert_with(|| Flow { start, turn: None, content: T::default() });
+        let new = || Flow { start, served: false, place: None, content: T::default() };
+        let flow = self.flows.entry(name.clone()).or_insert_with(new);
         (name, &mut flow.content)
     }
 
     /// Whose turn it is.
     pub fn first(&self) -> Option<&Name> {
-        self.waiting.first().map(|(_, _, name)| name)
+        self.waiting.first().map(|(_, name)| name)
     }
 
     /// It waits for its turn from now on, or does so no more.
     pub fn set_waiting(&mut self, name: &Name, waits: bool) {
         let Some(flow) = self.flows.get_mut(name) else { return };
-        match (flow.turn, waits) {
+        match (flow.place, waits) {
             (None, true) => {
                 self.ahead.remove(&(flow.start, name.clone()));
                 flow.start = flow.start.max(self.time);
                 self.turns += 1;
-                flow.turn = Some(self.turns);
-                self.waiting.insert((flow.start, self.turns, name.clone()));
+                let place = (flow.start, flow.served, self.turns);
+                flow.place = Some(place);
+                self.waiting.insert((place, name.clone()));
             }
-            (Some(turn), false) => {
-                flow.turn = None;
-                self.waiting.remove(&(flow.start, turn, name.clone()));
+            (Some(place), false) => {
+                flow.place = None;
+                self.waiting.remove(&(place, name.clone()));
                 self.put_away(name);
             }
             (None, false) => self.put_away(name),
@@ -86,30 +94,31 @@ impl<T: Content> Fair<T> {
     /// It has its turn, and waits no more until it is told to.
     pub fn serve(&mut self, name: &Name) {
         let Some(flow) = self.flows.get_mut(name) else { return };
-        if let Some(turn) = flow.turn.take() {
-            self.waiting.remove(&(flow.start, turn, name.clone()));
+        if let Some(place) = flow.place.take() {
+            self.waiting.remove(&(place, name.clone()));
         }
         self.time = self.time.max(flow.start);
         flow.start = self.time + 1;
+        flow.served = true;
         self.catch_up();
     }
 
-    /// Without content it is forgotten, as soon as time has caught up with it.
+    /// Without content it is forgotten, as soon as time has passed its start: nobody waits then who could be passed again.
     fn put_away(&mut self, name: &Name) {
         if let Some(flow) = self.flows.get(name).filter(|flow| flow.content.is_empty()) {
             self.ahead.insert((flow.start, name.clone()));
         }
         if let (true, Some((last, _))) = (self.waiting.is_empty(), self.ahead.last()) {
             // Nobody waits, so nobody is overtaken: all begin anew.
-            self.time = self.time.max(*last);
+            self.time = self.time.max(*last + 1);
         }
         self.catch_up();
     }
 
     fn catch_up(&mut self) {
-        while let Some((_, name)) = self.ahead.first().filter(|(start, _)| *start <= self.time).cloned() {
+        while let Some((_, name)) = self.ahead.first().filter(|(start, _)| *start < self.time).cloned() {
             self.ahead.pop_first();
-            if self.flows.get(&name).is_some_and(|flow| flow.turn.is_none() && flow.content.is_empty()) {
+            if self.flows.get(&name).is_some_and(|flow| flow.place.is_none() && flow.content.is_empty()) {
                 self.flows.remove(&name);
             }
         }

@@ -103,6 +103,23 @@ fn one_change_overtakes_five_thousand_of_another_namespace() {
 }
 
 #[test]
+fn one_change_overtakes_a_crowd_of_namespaces() {
+    let mut scheduler = scheduler();
+    for number in 0..500 {
+        scheduler.push_now(&format!("a{number}"), Urgency::Change, &format!("many-{}", number % 50));
+    }
+    for _ in 0..75 {
+        let target = scheduler.begin_one(at(0));
+        scheduler.done(at(0), &target, None);
+    }
+    scheduler.push_now("one", Urgency::Change, "few");
+    scheduler.push_now("two", Urgency::Change, "few");
+    let order = scheduler.run(at(0));
+    assert_eq!(order[0], "one");
+    assert!(order.iter().position(|name| name == "two") >= Some(25), "once, and then in turn");
+}
+
+#[test]
 fn who_comes_back_at_once_takes_turns_all_the_same() {
     let mut scheduler = scheduler();
     for number in 0..10 {

@@ -1,5 +1,6 @@
 //! `UserAssignedIdentity` and references to it: created, adopted, tagged, told of, waited for, and deleted.
 mod killed;
+mod late;
 mod leaving;
 mod made;
 mod referred;

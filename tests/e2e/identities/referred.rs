@@ -85,6 +85,32 @@ async fn an_object_that_vanishes_or_is_made_anew_takes_nothing_off_a_machine() -
 }
 
 #[tokio::test]
+async fn an_object_is_renamed_and_no_machine_loses_its_identity() -> Result<()> {
+    let stage = Stage::shared().await?;
+    let ids = Ids(&stage);
+    let (vm, db) = (stage.vm("web").create(), ids.unmade("shop-db"));
+    ids.on_a_machine(&vm, &db, json!({})).await?;
+    let principal = db.principal_id();
+
+    // The first commit: the old object takes nothing along, and the assignment names both.
+    ids.patch("db", json!({"spec": {"deletionPolicy": "Retain"}})).await?;
+    ids.declare("db-new", &db, json!({})).await?;
+    ids.until_not_ready("db-new", Reason::Conflict).await?;
+    stage.edit("web", |it| it.refers("db-new")).await?;
+    stage.until_not_ready("web", Reason::IdentityNotReady).await?;
+
+    // The second one: the old name goes.
+    stage.edit("web", |it| it.refers_no_more("db")).await?;
+    ids.delete("db").await?;
+    ids.until_gone("db").await?;
+    stage.until_ready("web").await?;
+    assert_eq!(ids.until_ready("db-new").await?.origin, Some(IdentityOrigin::Adopted));
+    assert_eq!((vm.identities(), db.principal_id()), (vec!["shop-db".to_owned()], principal));
+    assert_eq!(sent(&vm).len(), 1, "attached once, and never taken off");
+    Ok(())
+}
+
+#[tokio::test]
 async fn an_identity_that_a_stranger_made_again_is_theirs_and_dead_entries_are_repaired() -> Result<()> {
     let stage = Stage::shared().await?;
     let ids = Ids(&stage);

@@ -2,7 +2,7 @@
 use anyhow::{Context as _, Result, bail};
 use devenv::control_plane::ControlPlane;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Event, Namespace, ObjectReference};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, ObjectMeta, Patch, PatchParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
@@ -16,6 +16,8 @@ const NAMESPACES: usize = 10;
 /// The namespace of those whose changes are timed one by one.
 pub const SOMEBODY: &str = "somebody";
 const PAGE: u32 = 500;
+/// Of [`Kubernetes::writes_a_second`], for one machine.
+const WRITES_IN_A_ROUND: usize = 6;
 
 #[derive(Clone)]
 pub struct Kubernetes {
@@ -139,40 +141,80 @@ impl Kubernetes {
         Ok(asked)
     }
 
-    /// Writes a second that this server takes, of objects like those that the program writes: it rewrites its records
-    /// with an annotation of no meaning, as many at once as are of use. The program must not run meanwhile.
+    /// Writes a second that this server takes, of the kinds and in the proportions of a change: for each machine its
+    /// record replaced twice, its assignment applied once and patched twice, and one Event; as many machines at once as
+    /// are of use. Only annotations of no meaning are written. The program must not run meanwhile.
     pub async fn writes_a_second(&self, time: Duration) -> Result<f64> {
-        let all: Api<DynamicObject> = Api::all_with(self.client.clone(), &self.target);
-        let records = all.list(&ListParams::default().limit(PAGE)).await?.items;
-        if records.is_empty() {
-            bail!("there is no IdentityTarget to rewrite");
+        let page = ListParams::default().limit(PAGE);
+        let records: Api<DynamicObject> = Api::all_with(self.client.clone(), &self.target);
+        let records = records.list(&page).await?.items;
+        let assignments: Api<DynamicObject> = Api::all_with(self.client.clone(), &self.assignment);
+        let assignments = assignments.list(&page).await?.items;
+        if records.is_empty() || assignments.is_empty() {
+            bail!("there is nothing to rewrite");
         }
         let begun = Instant::now();
-        let ends = begun + time;
         let lanes = records.len().min(AT_ONCE);
-        let mut share: Vec<Vec<DynamicObject>> = vec![Vec::new(); lanes];
-        for (number, record) in records.into_iter().enumerate() {
-            share[number % lanes].push(record);
+        let mut share: Vec<Vec<(DynamicObject, DynamicObject)>> = vec![Vec::new(); lanes];
+        for (number, pair) in records.into_iter().zip(assignments).enumerate() {
+            share[number % lanes].push(pair);
         }
-        let written = stream::iter(share).map(|records| rewrite(&all, records, ends)).buffer_unordered(lanes);
+        let ends = begun + time;
+        let written =
+            stream::iter(share).map(|pairs| async move { self.rewrite(pairs, ends).await }).buffer_unordered(lanes);
         let written: usize = written.try_fold(0, |sum, count| async move { Ok(sum + count) }).await?;
         Ok(f64::from(u32::try_from(written)?) / begun.elapsed().as_secs_f64())
     }
-}
 
-/// Rewrites these again and again, one after the other; gives how often.
-async fn rewrite(all: &Api<DynamicObject>, mut records: Vec<DynamicObject>, ends: Instant) -> Result<usize> {
-    let mut written = 0;
-    while Instant::now() < ends {
-        let place = written % records.len();
-        let record = &mut records[place];
-        let name = record.metadata.name.clone().unwrap_or_default();
-        let annotations = record.metadata.annotations.get_or_insert_default();
-        annotations.insert("fleet-bench".to_owned(), written.to_string());
-        *record = all.replace(&name, &PostParams::default(), record).await.context("rewriting a record")?;
-        written += 1;
+    /// Rewrites these again and again, one after the other; gives the number of writes.
+    async fn rewrite(&self, mut pairs: Vec<(DynamicObject, DynamicObject)>, ends: Instant) -> Result<usize> {
+        let records: Api<DynamicObject> = Api::all_with(self.client.clone(), &self.target);
+        let mut written = 0;
+        for round in 0_usize.. {
+            let place = round % pairs.len();
+            let (record, assignment) = &mut pairs[place];
+            let namespace = assignment.metadata.namespace.clone().unwrap_or_default();
+            let name = assignment.metadata.name.clone().unwrap_or_default();
+            let mine: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &namespace, &self.assignment);
+            let noted = |step: &str| json!({"metadata": {"annotations": {"fleet-bench": format!("{round}-{step}")}}});
+            let mut applied = noted("applied");
+            applied["apiVersion"] = json!("lanyard.dev/v1alpha1");
+            applied["kind"] = json!("IdentityAssignment");
+            mine.patch(&name, &PatchParams::apply("fleet-bench-pace").force(), &Patch::Apply(&applied)).await?;
+            for step in ["once", "twice"] {
+                let annotations = record.metadata.annotations.get_or_insert_default();
+                annotations.insert("fleet-bench".to_owned(), format!("{round}-{step}"));
+                let record_name = record.metadata.name.clone().unwrap_or_default();
+                *record = records.replace(&record_name, &PostParams::default(), record).await?;
+                mine.patch(&name, &PatchParams::default(), &Patch::Merge(noted(step))).await?;
+            }
+            self.tell(&namespace, assignment).await?;
+            written += WRITES_IN_A_ROUND;
+            if Instant::now() >= ends {
+                break;
+            }
+        }
+        Ok(written)
     }
-    Ok(written)
+
+    async fn tell(&self, namespace: &str, about: &DynamicObject) -> Result<()> {
+        let events: Api<Event> = Api::namespaced(self.client.clone(), namespace);
+        let name = about.metadata.name.clone();
+        let event = Event {
+            metadata: ObjectMeta { generate_name: Some("fleet-bench-".to_owned()), ..ObjectMeta::default() },
+            involved_object: ObjectReference {
+                kind: Some("IdentityAssignment".to_owned()),
+                namespace: Some(namespace.to_owned()),
+                name,
+                ..ObjectReference::default()
+            },
+            reason: Some("Attached".to_owned()),
+            type_: Some("Normal".to_owned()),
+            ..Event::default()
+        };
+        events.create(&PostParams::default(), &event).await.context("creating an Event")?;
+        Ok(())
+    }
 }
 
 /// Of the machine of that number in a fleet.

@@ -17,6 +17,8 @@ use crate::wait::until;
 pub const FIRST: &str = "app-one";
 /// The identity that machines get.
 pub const SECOND: &str = "app-two";
+/// The one that they get after it.
+pub const THIRD: &str = "app-three";
 
 /// The program is looked at so often while it works: rarely enough that looking costs it little.
 const GLANCE: Duration = Duration::from_millis(100);
@@ -69,10 +71,10 @@ impl Stage {
         })
     }
 
-    /// Makes the machines, each with its first identity, and in each group the second one for later.
+    /// Makes the machines, each with its first identity, and in each group the others for later.
     pub async fn sow(&self, fleet: &Fleet) -> Result<()> {
-        let groups = (0..fleet.machines).map(|number| fleet.identity(number, SECOND));
-        let mut ids: Vec<String> = groups.collect();
+        let later = |number| [SECOND, THIRD].map(|name| fleet.identity(number, name));
+        let mut ids: Vec<String> = (0..fleet.machines).flat_map(later).collect();
         ids.sort();
         ids.dedup();
         let identities = ids.into_iter().map(|id| IdentitySeed { id, ..IdentitySeed::default() }).collect();
