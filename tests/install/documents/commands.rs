@@ -134,6 +134,7 @@ fn only_lacks(said: &str, in_passing: bool) -> bool {
         "AlreadyExists",
         "no matching resources found",
         "no objects passed to",
+        "array index out of bounds",
         "unable to find one of 'kustomization.yaml'",
     ];
     let unfinished =
@@ -165,8 +166,8 @@ async fn kubectl_understands_every_command_line_and_knows_what_it_is_about() -> 
     // What goes on until it is ended, and lanyard under its other name.
     let is_left_out = |line: &Line| line.words[1] == "lanyard" || line.words.iter().any(|word| word == "port-forward");
     lines.retain(|line| line.words.len() > 1 && !is_left_out(line));
-    let server = &control_plane;
-    let results = stream::iter(&lines).map(|line| async move { (line, kubectl(server, tried(line)).await) });
+    let cluster = &control_plane;
+    let results = stream::iter(&lines).map(|line| async move { (line, kubectl(cluster, tried(line)).await) });
     let results: Vec<_> = results.buffer_unordered(4).collect().await;
     let mut wrong = Vec::new();
     for (line, output) in results {
