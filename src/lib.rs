@@ -21,6 +21,7 @@ mod clock;
 mod controller;
 #[doc(hidden)]
 pub mod fail_point;
+mod health;
 mod lease;
 pub mod manifests;
 mod places;

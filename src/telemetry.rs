@@ -1,7 +1,10 @@
-//! Logs and metrics.
+//! Logs, traces and metrics.
+mod logs;
+pub mod traces;
+
+pub use logs::{LogFormat, LogLevel, start_logging};
+
 use crate::arm::{Bucket, Exchange, Observer};
-use crate::controller::VisitError;
-use anyhow::Context as _;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use lanyard_domain::order::Depths;
 use lanyard_domain::patch::Patch;
@@ -15,89 +18,9 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
 use std::collections::BTreeMap;
-use std::fs::OpenOptions;
-use std::io::IsTerminal;
-use std::path::PathBuf;
-use std::sync::Mutex;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 use strum::IntoEnumIterator as _;
-use tracing::Subscriber;
-use tracing_subscriber::filter::{FilterExt, filter_fn};
-use tracing_subscriber::layer::SubscriberExt;
-use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer, fmt};
-
-/// How log lines are written.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    #[default]
-    Json,
-    Text,
-}
-
-/// Where the audit stream goes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum AuditLog {
-    /// Among the other lines, told apart by their target.
-    #[default]
-    WithTheRest,
-    Stdout,
-    /// Appended to, and made if it is not there.
-    File(PathBuf),
-}
-
-impl From<Option<PathBuf>> for AuditLog {
-    fn from(path: Option<PathBuf>) -> Self {
-        match path {
-            None => Self::WithTheRest,
-            Some(path) if path.as_os_str() == "-" => Self::Stdout,
-            Some(path) => Self::File(path),
-        }
-    }
-}
-
-/// The target of the audit stream.
-const AUDIT: &str = "audit";
-
-/// Starts logging to standard error. `filter` is in the form of `RUST_LOG`.
-///
-/// # Errors
-/// A filter that cannot be parsed, an audit log that cannot be written, or logging that was started already.
-pub fn start_logging(format: LogFormat, filter: &str, audit: &AuditLog) -> anyhow::Result<()> {
-    let apart = *audit != AuditLog::WithTheRest;
-    // The audit stream goes on, however quiet the rest is, unless it is named.
-    let audited = if filter.contains(AUDIT) { filter.to_owned() } else { format!("{filter},{AUDIT}=info") };
-    let filter = EnvFilter::try_new(audited).with_context(|| {
-        format!("'{filter}' is no log filter (--log-level, RUST_LOG): write info, or lanyard=debug")
-    })?;
-    let rest = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
-    let rest = match format {
-        LogFormat::Json => rest.json().flatten_event(true).with_current_span(true).with_span_list(false).boxed(),
-        LogFormat::Text => rest.boxed(),
-    };
-    let rest = rest.with_filter(filter.and(filter_fn(move |line| !(apart && line.target() == AUDIT))));
-    let started = tracing_subscriber::registry().with(rest).with(audit_layer(audit)?).try_init();
-    started.map_err(|error| anyhow::anyhow!("logging could not be started: {error}"))
-}
-
-/// Every audit line as JSON, whatever the filter and format of the rest.
-fn audit_layer<S>(audit: &AuditLog) -> anyhow::Result<Option<impl Layer<S> + use<S>>>
-where
-    S: Subscriber + for<'a> LookupSpan<'a>,
-{
-    let lines = fmt::layer().json().flatten_event(true).with_current_span(false).with_span_list(false);
-    let layer = match audit {
-        AuditLog::WithTheRest => return Ok(None),
-        AuditLog::Stdout => lines.with_writer(std::io::stdout).boxed(),
-        AuditLog::File(path) => {
-            let file = OpenOptions::new().create(true).append(true).open(path);
-            let file = file.with_context(|| format!("{} cannot be written (--audit-log)", path.display()))?;
-            lines.with_writer(Mutex::new(file)).boxed()
-        }
-    };
-    Ok(Some(layer.with_filter(filter_fn(|line| line.target() == AUDIT))))
-}
 
 type Labels = Vec<(&'static str, String)>;
 type Counters = Family<Labels, Counter>;
@@ -156,6 +79,9 @@ impl Standing {
 pub struct Metrics {
     registry: Registry,
     visits: Counters,
+    visit_duration: Histogram,
+    identity_visits: Counters,
+    drift_repairs: Counter,
     requests: Counters,
     latency: Family<Labels, Histogram>,
     throttled: Counters,
@@ -186,7 +112,9 @@ impl std::fmt::Debug for Metrics {
 impl Default for Metrics {
     fn default() -> Self {
         let mut registry = Registry::with_prefix("lanyard");
-        let visits = Counters::default();
+        let (visits, identity_visits, drift_repairs) = (Counters::default(), Counters::default(), Counter::default());
+        // To an hour: the operation that a visit waits for is part of it.
+        let visit_duration = Histogram::new(exponential_buckets(0.01, 3.0, 12));
         let requests = Counters::default();
         let latency: Family<Labels, Histogram> =
             Family::new_with_constructor(|| Histogram::new(exponential_buckets(0.005, 2.0, 12)));
@@ -197,6 +125,22 @@ impl Default for Metrics {
         let (due, under_way, leader) = (Gauge::default(), Gauge::default(), Gauge::default());
         let unverified = Gauge::default();
         registry.register("visits", "Visits to targets, by how they ended", visits.clone());
+        registry.register_with_unit(
+            "visit_duration",
+            "How long visits to targets took, operations that they waited for included",
+            Unit::Seconds,
+            visit_duration.clone(),
+        );
+        registry.register(
+            "identity_visits",
+            "Visits to identities that are objects, by how they ended",
+            identity_visits.clone(),
+        );
+        registry.register(
+            "drift_repairs",
+            "PATCHes that left because a machine was not as it had been left, and nobody had asked for anything",
+            drift_repairs.clone(),
+        );
         registry.register("arm_requests", "Requests to ARM, by method, bucket and status", requests.clone());
         let seconds = Unit::Seconds;
         registry.register_with_unit("arm_request_duration", "How long ARM took to answer", seconds, latency.clone());
@@ -247,6 +191,9 @@ impl Default for Metrics {
         Self {
             registry,
             visits,
+            visit_duration,
+            identity_visits,
+            drift_repairs,
             requests,
             latency,
             throttled,
@@ -271,9 +218,20 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    pub fn visited(&self, end: &Result<(), VisitError>) {
-        let reason = end.as_ref().map_or_else(|error| error.reason().as_str(), |()| "AsPlanned");
+    /// A visit to a machine ended so.
+    pub fn visited(&self, reason: &'static str, took: Duration) {
         self.visits.get_or_create(&vec![("end", reason.to_owned())]).inc();
+        self.visit_duration.observe(took.as_secs_f64());
+    }
+
+    /// A visit to an identity ended so.
+    pub fn visited_identity(&self, reason: &'static str) {
+        self.identity_visits.get_or_create(&vec![("end", reason.to_owned())]).inc();
+    }
+
+    /// A PATCH leaves, and nobody had asked for anything.
+    pub fn repairs_drift(&self) {
+        self.drift_repairs.inc();
     }
 
     pub fn watch_failed(&self, what: &str) {

@@ -28,6 +28,14 @@ pub fn drift_interval(text: &str) -> Result<Duration, DurationError> {
     if (SHORTEST..=LONGEST).contains(&duration) { Ok(duration) } else { Err(DurationError::OutOfBounds(text.into())) }
 }
 
+/// Reads hours, minutes and seconds, in this order, each at most once, whatever they come to.
+///
+/// # Errors
+/// A text of another form.
+pub fn any(text: &str) -> Result<Duration, DurationError> {
+    parse(text).ok_or_else(|| DurationError::NotADuration(text.into()))
+}
+
 fn parse(text: &str) -> Option<Duration> {
     let mut rest = text;
     let mut seconds = 0;

@@ -8,7 +8,7 @@ use super::permits::Permits;
 use super::reservation::{Owed, Reservation};
 use super::send::{Answer, Call, no_token};
 use super::settings::{Settings, SettingsError};
-use super::token::Tokens;
+use super::token::{TokenStanding, Tokens};
 use super::wire;
 use azure_core::credentials::TokenCredential;
 use lanyard_domain::pace::Urgency;
@@ -239,6 +239,21 @@ impl Arm {
     /// When no token can be had.
     pub async fn renew_token(&self, older_than: Duration) -> Result<(), ArmError> {
         self.inner.tokens.renew_if_older(older_than).await.map_err(no_token)
+    }
+
+    /// Fetches a token, if there is none that is good.
+    ///
+    /// # Errors
+    ///
+    /// When no token can be had.
+    pub async fn sign_in(&self) -> Result<(), ArmError> {
+        self.inner.tokens.bearer().await.map(|_| ()).map_err(no_token)
+    }
+
+    /// Whether tokens can be had, as far as is known.
+    #[must_use]
+    pub fn token_standing(&self) -> TokenStanding {
+        self.inner.tokens.standing()
     }
 
     async fn patch(

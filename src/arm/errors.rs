@@ -426,6 +426,16 @@ impl ArmError {
         }
     }
 
+    /// Nothing was asked, for want of a token.
+    #[must_use]
+    pub fn wants_token(&self) -> bool {
+        match self {
+            Self::CredentialUnavailable(_) => true,
+            Self::CredentialRejected(source) | Self::WrongTenant(source) => source.is::<TokenError>(),
+            _ => false,
+        }
+    }
+
     pub(super) fn unreadable(asked: &str, why: impl Into<String>) -> Self {
         Self::AnswerUnreadable { asked: asked.into(), why: why.into() }
     }

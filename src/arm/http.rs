@@ -7,14 +7,14 @@ const IDLE: Duration = Duration::from_secs(30);
 
 /// Whether `HTTPS_PROXY` and its kin apply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Proxies {
+pub(crate) enum Proxies {
     /// As the environment says. Only for https, where a proxy sees a tunnel and never a token.
     FromEnvironment,
     /// None: plain http to this host or to the instance metadata service stays on this machine.
     Never,
 }
 
-pub(super) struct Limits {
+pub(crate) struct Limits {
     pub connect: Duration,
     pub whole: Duration,
 }
@@ -26,7 +26,7 @@ pub(super) struct Limits {
 /// - Retries: reqwest's own are off. What remains is hyper's second try of a request that a dead pooled connection
 ///   handed back before its first byte was written; nothing can arrive twice by that.
 /// - HTTP/1.1: a broken connection then leaves one request without a known outcome, not all that share it.
-pub(super) fn client(proxies: Proxies, limits: &Limits) -> Result<reqwest::Client, reqwest::Error> {
+pub(crate) fn client(proxies: Proxies, limits: &Limits) -> Result<reqwest::Client, reqwest::Error> {
     // Err when a provider is installed already, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let builder = reqwest::Client::builder()

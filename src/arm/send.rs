@@ -10,12 +10,15 @@ use super::remaining::remaining;
 use super::reservation::throttled;
 use super::token::{Bearer, Replacement, TokenError, TokenProblem};
 use super::told::{ErrorBody, presentable};
+use crate::health::{in_line, may_take};
+use crate::telemetry::traces::step;
 use lanyard_domain::quota::{Bucket, Key, Left};
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_TYPE, ETAG, HeaderMap, HeaderValue, IF_MATCH, LOCATION, RETRY_AFTER, USER_AGENT,
 };
 use reqwest::{Method, Response};
 use std::time::{Duration, Instant};
+use tracing::{Instrument as _, Span, field};
 use url::Url;
 
 /// A machine with 150 identities takes some 60 KiB, a scale set's model rarely more than a few hundred.
@@ -75,6 +78,26 @@ impl<'a> Call<'a> {
             Method::DELETE => "DELETE",
             _ => "GET",
         }
+    }
+
+    /// Its part in a trace. Without the URL, since an operation's is signed.
+    fn span(&self, endpoint: &Url, attempt: u32) -> Span {
+        step!(
+            "ARM",
+            otel.name = format!("ARM {}", self.method_name()),
+            otel.kind = "client",
+            http.request.method = self.method_name(),
+            server.address = endpoint.host_str().unwrap_or_default(),
+            lanyard.resource = self.asked,
+            lanyard.bucket = self.bucket().as_str(),
+            lanyard.attempt = attempt,
+            lanyard.client_request_id = self.request_id,
+            lanyard.waited_ms = field::Empty,
+            http.response.status_code = field::Empty,
+            lanyard.correlation_id = field::Empty,
+            otel.status_code = field::Empty,
+            error.type = field::Empty,
+        )
     }
 
     fn headers(&self, bearer: &Bearer, user_agent: &str) -> HeaderMap {
@@ -147,9 +170,7 @@ impl Arm {
     /// After a 401 a GET is asked once more with a new token. A write is not: its record must be written anew first.
     /// What was reserved before is spent on the first of them.
     pub(super) async fn send(&self, call: &Call<'_>, reserved: Option<Taken>) -> Result<Answer, ArmError> {
-        let ready = self.ready(call, reserved).await?;
-        let bearer = ready.bearer.clone();
-        let answer = self.exchange(call, ready).await?;
+        let (answer, bearer) = self.attempt(call, reserved, 1).await?;
         let answer = if answer.status == 401 { self.with_new_token(call, &bearer, answer).await? } else { answer };
         if answer.is_success() { Ok(answer) } else { Err(self.failure(call, answer)) }
     }
@@ -161,11 +182,28 @@ impl Arm {
                 let told = ErrorBody::read(&answer.body).told(call.asked, Some(401), answer.correlation_id);
                 Err(ArmError::TokenReplaced { told: Box::new(told) })
             }
-            Replacement::New => {
-                let ready = self.ready(call, None).await?;
-                self.exchange(call, ready).await
-            }
+            Replacement::New => Ok(self.attempt(call, None, 2).await?.0),
         }
+    }
+
+    /// One request, with the wait before it. Tells the answer, and the token that it was asked with.
+    async fn attempt(
+        &self,
+        call: &Call<'_>,
+        reserved: Option<Taken>,
+        attempt: u32,
+    ) -> Result<(Answer, Bearer), ArmError> {
+        let span = call.span(&self.inner.settings.endpoint, attempt);
+        let began = Instant::now();
+        let asked = async {
+            let ready = self.ready(call, reserved).await?;
+            span.record("lanyard.waited_ms", milliseconds(began));
+            let bearer = ready.bearer.clone();
+            Ok((self.exchange(call, ready, attempt).await?, bearer))
+        };
+        let result = asked.instrument(span.clone()).await;
+        tell(&span, &result);
+        result
     }
 
     /// Waits for what a request needs, within the time that it may take to leave.
@@ -185,12 +223,13 @@ impl Arm {
         };
         // None only if the semaphore were closed, which it never is.
         let subscription = call.keys.first().map_or("", lanyard_domain::quota::Key::of);
-        let permit = self.inner.permits.acquire(subscription).await;
+        let permit = in_line(self.inner.permits.acquire(subscription)).await;
         Ok(Ready { bearer, taken, _permit: permit })
     }
 
-    async fn exchange(&self, call: &Call<'_>, ready: Ready<'_>) -> Result<Answer, ArmError> {
+    async fn exchange(&self, call: &Call<'_>, ready: Ready<'_>, attempt: u32) -> Result<Answer, ArmError> {
         let Ready { bearer, mut taken, _permit } = ready;
+        may_take(self.inner.settings.request_timeout);
         let began = Instant::now();
         taken.leaves();
         let result = self.request(call, &bearer).await;
@@ -208,7 +247,8 @@ impl Arm {
             resource = call.asked,
             status,
             milliseconds = exchange.duration.as_millis(),
-            request_id = call.request_id,
+            attempt,
+            client_request_id = call.request_id,
             correlation_id = result.as_ref().ok().and_then(|answer| answer.correlation_id.as_deref()),
             "asked ARM"
         );
@@ -249,6 +289,31 @@ impl Arm {
         };
         self.inner.observer.throttled(key.bucket);
         Pause { bucket: key.bucket, pause: self.inner.limiter.close(key, retry_after) }
+    }
+}
+
+fn milliseconds(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+/// What came of a request, in a trace: neither the body nor what an error quotes of it.
+fn tell(span: &Span, result: &Result<(Answer, Bearer), ArmError>) {
+    if span.is_disabled() {
+        return;
+    }
+    let failed = match result {
+        Ok((answer, _)) => {
+            span.record("http.response.status_code", answer.status);
+            if let Some(id) = &answer.correlation_id {
+                span.record("lanyard.correlation_id", id.as_str());
+            }
+            (!answer.is_success()).then(|| answer.status.to_string())
+        }
+        Err(error) => Some(error.reason().as_str().to_owned()),
+    };
+    if let Some(kind) = failed {
+        span.record("otel.status_code", "ERROR");
+        span.record("error.type", kind);
     }
 }
 

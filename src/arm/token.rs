@@ -3,6 +3,8 @@ use super::chain::chain;
 use super::credential::Anew;
 use super::told::presentable;
 use crate::clock::wall;
+use crate::health::may_take;
+use crate::telemetry::traces::step;
 use azure_core::credentials::{AccessToken, TokenCredential, TokenRequestOptions};
 use azure_core::error::ErrorKind;
 use azure_core::http::{ClientMethodOptions, Context};
@@ -11,6 +13,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 /// A token is replaced when less than this is left of it. The library's own caches use the same five minutes, so
 /// that a token asked for by then is a new one.
@@ -75,6 +78,55 @@ struct State {
     held: Option<Held>,
     failure: Option<(Instant, TokenError)>,
     replaced: Option<Instant>,
+    had_one: bool,
+    failing: Option<Failing>,
+}
+
+/// Fetches that failed in a row.
+struct Failing {
+    since: Instant,
+    times: u32,
+    /// What was told of them: the same again is not told again.
+    told: (TokenProblem, Option<&'static str>),
+    /// In words that hold nothing of what the authority answered.
+    why: &'static str,
+}
+
+/// Whether tokens can be had, as far as is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TokenStanding {
+    /// None was asked for yet.
+    Untried,
+    Good,
+    Failing {
+        /// There was one before.
+        had_one: bool,
+        since: Duration,
+        why: String,
+    },
+}
+
+impl State {
+    /// Counts a failure. True: it is news.
+    fn failed(&mut self, failure: &TokenError) -> bool {
+        let now = Instant::now();
+        self.failure = Some((now, failure.clone()));
+        let what = (failure.problem, failure.hint);
+        let why = failure.hint.unwrap_or(match failure.problem {
+            TokenProblem::Unavailable => {
+                "the authority does not answer, or the credential is not set up; the log says more"
+            }
+            TokenProblem::Rejected => "the credential is rejected; the log says more",
+            TokenProblem::WrongTenant => "the tenant is wrong; the log says more",
+        });
+        if let Some(failing) = &mut self.failing {
+            failing.times = failing.times.saturating_add(1);
+            failing.why = why;
+            return std::mem::replace(&mut failing.told, what) != what;
+        }
+        self.failing = Some(Failing { since: now, times: 1, told: what, why });
+        true
+    }
 }
 
 /// What became of a token that ARM refused.
@@ -108,6 +160,7 @@ impl Tokens {
         if let Some(bearer) = good {
             return Ok(bearer);
         }
+        may_take(FETCH_TIMEOUT * 2);
         let _flight = match usable {
             // Somebody fetches the next one: what is left of this one will do meanwhile.
             Some(bearer) => match self.flight.try_lock() {
@@ -171,13 +224,15 @@ impl Tokens {
     }
 
     async fn fetch(&self, anew: bool) -> Result<Bearer, TokenError> {
+        may_take(FETCH_TIMEOUT);
         let mut context = Context::new();
         if anew {
             context.insert(Anew);
         }
         let options = TokenRequestOptions { method_options: ClientMethodOptions { context } };
         let scopes = [self.scope.as_str()];
-        let fetched = tokio::time::timeout(FETCH_TIMEOUT, self.credential.get_token(&scopes, Some(options))).await;
+        let asking = self.credential.get_token(&scopes, Some(options)).instrument(step!("token", otel.kind = "client"));
+        let fetched = tokio::time::timeout(FETCH_TIMEOUT, asking).await;
         let held = match fetched {
             Ok(Ok(token)) => held(&token),
             Ok(Err(error)) => Err(TokenError::of(&error)),
@@ -190,18 +245,40 @@ impl Tokens {
         match fetched {
             Ok(held) => {
                 let bearer = held.bearer.clone();
-                self.with(|state| {
+                let failed = self.with(|state| {
                     state.held = Some(held);
-                    state.failure = None;
+                    (state.failure, state.had_one) = (None, true);
+                    state.failing.take()
                 });
+                if let Some(Failing { since, times, .. }) = failed {
+                    let seconds = since.elapsed().as_secs();
+                    tracing::info!(failures = times, seconds, "there is a token for ARM again");
+                }
                 Ok(bearer)
             }
             Err(failure) => {
-                tracing::warn!(problem = ?failure.problem, "no token for ARM: {failure}");
-                self.with(|state| state.failure = Some((Instant::now(), failure.clone())));
+                // One line: what it keeps from being done is told by the condition of every object.
+                if self.with(|state| state.failed(&failure)) {
+                    tracing::warn!(problem = ?failure.problem, "no token for ARM: {failure}");
+                } else {
+                    tracing::debug!(problem = ?failure.problem, "no token for ARM: {failure}");
+                }
                 Err(failure)
             }
         }
+    }
+
+    /// Whether tokens can be had, as far as is known.
+    pub fn standing(&self) -> TokenStanding {
+        self.with(|state| match &state.failing {
+            Some(failing) => TokenStanding::Failing {
+                had_one: state.had_one,
+                since: failing.since.elapsed(),
+                why: failing.why.into(),
+            },
+            None if state.had_one => TokenStanding::Good,
+            None => TokenStanding::Untried,
+        })
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {

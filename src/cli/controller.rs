@@ -1,14 +1,16 @@
 //! `lanyard controller`.
 use super::azure::Azure;
 use super::cluster::Cluster;
-use crate::api::{IdentityAssignment, IdentityRecord, IdentityTarget, UserAssignedIdentity};
+use crate::api::duration;
 use crate::clock::Clock;
-use crate::controller::{Brake, Choices, IDENTITIES_AT_ONCE, Kubernetes, Parts, Queue, Rate, gate, run};
+use crate::controller::{Brake, Choices, IDENTITIES_AT_ONCE, Kubernetes, Parts, Queue, Rate, Stories, gate, run};
+use crate::health::Health;
+use crate::health::cluster::{FIRST_WORD, look};
 use crate::lease::{Elector, Place};
-use crate::telemetry::{CountsExchanges, LogFormat, Metrics, start_logging};
+use crate::server::Admin;
+use crate::telemetry::{CountsExchanges, LogFormat, LogLevel, Metrics, start_logging, traces};
 use anyhow::Context as _;
 use clap::{Args, ValueEnum};
-use kube::api::{Api, ListParams};
 use kube::{Client, Config};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -17,9 +19,6 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
-
-/// Longer than an API server takes to say what it lacks.
-const FIRST_WORD: Duration = Duration::from_secs(20);
 
 /// Short of the time that an attempt to renew the lease has.
 const CONNECT_FOR_LEASE: Duration = Duration::from_secs(3);
@@ -37,6 +36,8 @@ pub struct Controller {
     safety: Safety,
     #[command(flatten)]
     process: Process,
+    #[command(flatten)]
+    observing: Observing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -91,6 +92,20 @@ struct Process {
     /// Where /healthz, /readyz and /metrics are served.
     #[arg(long, env = "LANYARD_HTTP_LISTEN", default_value = "0.0.0.0:8080", value_name = "ADDR")]
     http_listen: SocketAddr,
+    /// Where /loglevel is served, to this machine alone, or off: by default 127.0.0.1:8081, if nobody else has it.
+    #[arg(long, env = "LANYARD_ADMIN_LISTEN", value_name = "ADDR")]
+    admin_listen: Option<Admin>,
+    /// A visit or task that has not gone on for so long, beyond the answers that it waits for, is stuck: /healthz then fails.
+    #[arg(long, env = "LANYARD_STUCK_AFTER", default_value = "5m", value_name = "TIME", value_parser = stuck_after)]
+    stuck_after: Duration,
+    /// Machines that may be worked on at once. Waiting for an operation does not count.
+    #[arg(long, env = "LANYARD_CONCURRENCY", default_value_t = 64, value_name = "N")]
+    concurrency: usize,
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Logs and traces")]
+struct Observing {
     /// How log lines are written, to standard error.
     #[arg(long, env = "LANYARD_LOG_FORMAT", value_enum, default_value = "json")]
     log_format: LogFormat,
@@ -100,9 +115,9 @@ struct Process {
     /// Where the audit line of every write goes: a file, to be appended to, or - for standard output. Else among the log lines.
     #[arg(long, env = "LANYARD_AUDIT_LOG", value_name = "FILE")]
     audit_log: Option<PathBuf>,
-    /// Machines that may be worked on at once. Waiting for an operation does not count.
-    #[arg(long, env = "LANYARD_CONCURRENCY", default_value_t = 64, value_name = "N")]
-    concurrency: usize,
+    /// A collector of OpenTelemetry traces, by OTLP over HTTP: http://<host>:4318. Without one there are no traces.
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", value_name = "URL")]
+    otlp_endpoint: Option<String>,
 }
 
 impl Controller {
@@ -111,31 +126,41 @@ impl Controller {
     /// # Errors
     /// A start that is not possible, in one line; or a task that ended early.
     pub fn run(self) -> anyhow::Result<()> {
-        start_logging(self.process.log_format, &self.process.log_level, &self.process.audit_log.clone().into())?;
         // One provider for all of TLS: with none chosen, rustls would have to guess.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-        runtime.block_on(self.start())
+        let instance =
+            std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME")).unwrap_or_else(|_| "lanyard".into());
+        let (level, traces) = runtime.block_on(async { self.observing.start(&instance) })?;
+        let ended = runtime.block_on(self.start(instance, level, traces.is_some()));
+        if let Some(traces) = traces {
+            traces.stop();
+        }
+        ended
     }
 
-    async fn start(self) -> anyhow::Result<()> {
+    async fn start(self, instance: String, level: LogLevel, traces: bool) -> anyhow::Result<()> {
+        let listen = self.process.http_listen;
+        let listener =
+            TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} (--http-listen)"))?;
+        let admin = Admin::listen(self.process.admin_listen).await?;
         let stop = CancellationToken::new();
         let metrics = Arc::new(Metrics::default());
         let arm = self.azure.arm(CountsExchanges(metrics.clone()))?;
         let clock = Clock::start();
         let config = self.cluster.config().await?;
         let client = Client::try_from(config.clone())?;
-        let instance =
-            std::env::var("POD_NAME").or_else(|_| std::env::var("HOSTNAME")).unwrap_or_else(|_| "lanyard".into());
         let mut elector = self.replicas.elector(config, &instance, clock)?;
         tokio::select! {
             checked = check_cluster(&client, elector.as_mut()) => checked?,
             () = told_to_stop() => return Ok(()),
         }
-        let listen = self.process.http_listen;
-        let listener =
-            TcpListener::bind(listen).await.with_context(|| format!("cannot listen on {listen} (--http-listen)"))?;
         tracing::info!(version = env!("CARGO_PKG_VERSION"), listen = %listener.local_addr()?, "lanyard starts");
+        if let Some(admin) = &admin {
+            tracing::info!(admin = %admin.local_addr()?, "what is logged can be changed there, by /loglevel");
+        }
+        let health = Arc::new(Health::new(self.process.stuck_after));
+        health.keep_looking().context("no thread could be begun")?;
         let parts = Parts {
             kubernetes: Kubernetes::new(client, instance.clone()),
             index: Arc::default(),
@@ -149,6 +174,9 @@ impl Controller {
                 self.safety.removals == Removing::Paused,
             )),
             metrics,
+            health,
+            stories: Arc::new(Stories::new(traces)),
+            identity_stories: Arc::new(Stories::new(traces)),
             choices: Choices {
                 probe: self.safety.precondition_probe == Toggle::On,
                 allow_unguarded: self.safety.allow_unguarded,
@@ -164,7 +192,29 @@ impl Controller {
             tracing::info!("told to stop: no new work is begun");
             stop.cancel();
         });
-        run(Arc::new(parts), elector, listener).await
+        run(Arc::new(parts), elector, listener, admin.map(|admin| (admin, level))).await
+    }
+}
+
+/// The waits that nothing announces are shorter than this.
+const SOONEST_STUCK: Duration = Duration::from_secs(15);
+
+fn stuck_after(text: &str) -> Result<Duration, String> {
+    let time = duration::any(text).map_err(|error| error.to_string())?;
+    if time < SOONEST_STUCK { Err("write 15s or more".into()) } else { Ok(time) }
+}
+
+impl Observing {
+    /// Logging, and traces where a collector is named.
+    fn start(&self, instance: &str) -> anyhow::Result<(LogLevel, Option<traces::Exporter>)> {
+        let endpoint = traces::Endpoint::of(self.otlp_endpoint.as_deref(), |name| std::env::var(name).ok())?;
+        let traces = endpoint.map(|endpoint| traces::Exporter::new(&endpoint, instance)).transpose()?;
+        let audit = self.audit_log.clone().into();
+        let level = start_logging(self.log_format, &self.log_level, &audit, traces.as_ref())?;
+        if let Some(traces) = &traces {
+            tracing::info!(endpoint = traces.endpoint, "traces are exported");
+        }
+        Ok((level, traces))
     }
 }
 
@@ -185,15 +235,7 @@ impl Replicas {
 
 /// All kinds can be listed, and the lease be read: else the process says in one line what is missing.
 async fn check_cluster(client: &Client, elector: Option<&mut Elector>) -> anyhow::Result<()> {
-    let few = ListParams::default().limit(1);
-    let assignments: Api<IdentityAssignment> = Api::all(client.clone());
-    let targets: Api<IdentityTarget> = Api::all(client.clone());
-    listable("identityassignments", assignments.list_metadata(&few)).await?;
-    listable("identitytargets", targets.list_metadata(&few)).await?;
-    let identities: Api<UserAssignedIdentity> = Api::all(client.clone());
-    let records: Api<IdentityRecord> = Api::all(client.clone());
-    listable("userassignedidentities", identities.list_metadata(&few)).await?;
-    listable("identityrecords", records.list_metadata(&few)).await?;
+    look(client).await?;
     match elector {
         Some(elector) => lease_readable(elector).await,
         None => Ok(()),
@@ -214,25 +256,40 @@ async fn lease_readable(elector: &mut Elector) -> anyhow::Result<()> {
     }
 }
 
-async fn listable<T>(what: &str, list: impl Future<Output = Result<T, kube::Error>>) -> anyhow::Result<()> {
-    match tokio::time::timeout(FIRST_WORD, list).await {
-        Err(_) => anyhow::bail!("the Kubernetes API server did not answer within {} s", FIRST_WORD.as_secs()),
-        Ok(Ok(_)) => Ok(()),
-        Ok(Err(kube::Error::Api(status))) if status.code == 404 => {
-            anyhow::bail!("the CRD of {what} is not installed: kubectl apply -f crds/")
-        }
-        Ok(Err(kube::Error::Api(status))) if status.code == 403 || status.code == 401 => {
-            anyhow::bail!("no permission to list {what}: apply deploy/base, which has the roles ({})", status.message)
-        }
-        Ok(Err(error)) => Err(error).with_context(|| format!("the Kubernetes API server cannot be asked for {what}")),
-    }
-}
-
 /// SIGTERM or an interrupt.
 async fn told_to_stop() {
     let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
     tokio::select! {
         _ = terminate.recv() => {}
         _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Cli;
+    use clap::CommandFactory as _;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn every_option_stands_under_a_heading_and_has_a_variable() {
+        let cli = Cli::command();
+        let controller = cli.find_subcommand("controller").expect("a command");
+        let mut headings = BTreeSet::new();
+        for option in controller.get_arguments() {
+            let name = option.get_id().as_str();
+            headings.insert(option.get_help_heading().unwrap_or(name));
+            assert!(option.get_help().is_some(), "{name} says nothing of itself");
+            // KUBECONFIG is a list of files, and is read by the client.
+            assert!(option.get_env().is_some() || name == "kubeconfig", "{name} has no variable");
+        }
+        let all = ["Azure", "Kubernetes", "Logs and traces", "Process", "Replicas", "Safety"];
+        assert_eq!(headings.into_iter().collect::<Vec<_>>(), all);
+    }
+
+    #[test]
+    fn what_is_stuck_is_not_told_too_soon() {
+        assert_eq!(super::stuck_after("5m"), Ok(super::Duration::from_secs(300)));
+        assert!(super::stuck_after("14s").is_err() && super::stuck_after("soon").is_err());
     }
 }

@@ -2,6 +2,7 @@
 use super::context::Context;
 use super::error::VisitError;
 use super::follow::follow;
+use super::queue::Urgency;
 use super::record::Recorded;
 use super::visit::{Done, Visit};
 use super::{audit_log, finalizers, refusal, rights, seen};
@@ -9,6 +10,7 @@ use crate::api::status::PlannedChange;
 use crate::api::target::LastWrite;
 use crate::arm::{Accepted, ArmError, PATCH_LEAVES_WITHIN, Progress, Reservation};
 use crate::fail_point::{self, Point};
+use crate::telemetry::traces::step;
 use lanyard_domain::ended::Sign;
 use lanyard_domain::intend::refused;
 use lanyard_domain::judge::{Note, Outcome, Sent};
@@ -17,6 +19,7 @@ use lanyard_domain::plan::{DefaultChange, Plan, SystemStep, default_change};
 use lanyard_domain::{Fresh, IdentityId, Live, Patch, Timestamp};
 use std::time::Duration;
 use tokio::time::Instant;
+use tracing::Instrument as _;
 
 /// What is next after an apply.
 #[derive(Debug)]
@@ -61,6 +64,8 @@ pub async fn apply(
     count(context, visit, &recorded, answer.as_ref().err());
     fail_point::reached(Point::PatchAnswered, &target).await;
     let answered = audit_log::Answered::of(&answer);
+    // Before it counts as a change that is followed to its end.
+    let began_by_nobody = visit.urgency() == Urgency::Drift;
     let result = match answer {
         Ok(accepted) => taken(context, visit, &recorded, leaves, accepted).await,
         Err(error) => Box::pin(turned_down(context, visit, &recorded, error)).await,
@@ -68,6 +73,9 @@ pub async fn apply(
     visit.memory.protocol.last_write_ended = Some(context.now());
     let outcome = audit_log::written(visit, &recorded, &body, sent.elapsed(), answered, &result);
     context.metrics.patched(&outcome, recorded.patch());
+    if began_by_nobody {
+        context.metrics.repairs_drift();
+    }
     result
 }
 
@@ -105,7 +113,7 @@ async fn taken(
         }
         Some(operation) => {
             let sign = Sign::of(recorded.patch(), accepted.live.as_ref());
-            follow(context, visit, operation, sign).await
+            follow(context, visit, operation, sign).instrument(step!("follow")).await
         }
     };
     fail_point::reached(Point::OperationEnded, &visit.target).await;

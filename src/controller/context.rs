@@ -7,9 +7,12 @@ use super::index::Index;
 use super::kubernetes::Kubernetes;
 use super::memory::TargetMemory;
 use super::queue::{Gate, Queue, TargetKey};
+use super::repeats::Repeats;
 use super::rights::Rights;
+use super::story::Stories;
 use crate::arm::{Arm, PATCH_LEAVES_WITHIN, Precondition};
 use crate::clock::Clock;
+use crate::health::Health;
 use crate::lease::Lead;
 use crate::places::Places;
 use crate::telemetry::Metrics;
@@ -63,6 +66,11 @@ pub struct Context {
     /// Machines that lists look after.
     pub fleet: Fleet,
     pub metrics: Arc<Metrics>,
+    /// Whether work gets on.
+    pub health: Arc<Health>,
+    /// Traces, where they are exported.
+    pub stories: Arc<Stories<TargetKey>>,
+    pub identity_stories: Arc<Stories<IdentityKey>>,
     pub choices: Choices,
     /// The right to write.
     pub lead: Lead,
@@ -85,6 +93,8 @@ pub struct Context {
     /// What ARM told of our own rights, where it refused something.
     pub rights: Rights,
     groups: Mutex<HashMap<String, (Option<String>, Moment)>>,
+    /// Visits that ended early of late, for the log.
+    pub repeats: Repeats,
 }
 
 /// What lasts as long as the process: clients, budgets and the watches' state, warm from the start, whoever leads.
@@ -98,6 +108,9 @@ pub struct Parts {
     pub gate: Gate,
     pub brake: Arc<Brake>,
     pub metrics: Arc<Metrics>,
+    pub health: Arc<Health>,
+    pub stories: Arc<Stories<TargetKey>>,
+    pub identity_stories: Arc<Stories<IdentityKey>>,
     pub choices: Choices,
     pub preconditions: Preconditions,
     /// The pod, as people know it.
@@ -122,6 +135,9 @@ impl Context {
             brake: parts.brake.clone(),
             fleet: Fleet::default(),
             metrics: parts.metrics.clone(),
+            health: parts.health.clone(),
+            stories: parts.stories.clone(),
+            identity_stories: parts.identity_stories.clone(),
             choices: parts.choices.clone(),
             lead,
             writer: format!("{}/{}", parts.instance, uuid::Uuid::new_v4()),
@@ -136,6 +152,7 @@ impl Context {
             identities: Answers::default(),
             rights: Rights::default(),
             groups: Mutex::default(),
+            repeats: Repeats::default(),
         }
     }
 

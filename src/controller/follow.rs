@@ -5,6 +5,7 @@ use super::report;
 use super::visit::Visit;
 use crate::arm::{ArmError, Operation, Progress};
 use crate::fail_point::{self, Point};
+use crate::health::{in_line, may_take};
 use lanyard_domain::ended::{Look, Sign};
 use lanyard_domain::pace::Class;
 use lanyard_domain::poll;
@@ -34,9 +35,9 @@ pub async fn follow(
     context.queue.parked(&visit.target);
     let end = until_it_ends(context, visit, operation, sign).await?;
     // Many operations may end together, and what they read next may hang.
-    visit.place = Some(context.resumed.acquire(visit.target.subscription()).await);
+    visit.place = Some(in_line(context.resumed.acquire(visit.target.subscription())).await);
     context.queue.resumed(&visit.target);
-    visit.slot = context.slots_after.clone().acquire_owned().await.ok();
+    visit.slot = in_line(context.slots_after.clone().acquire_owned()).await.ok();
     Ok(end)
 }
 
@@ -111,6 +112,7 @@ fn after_failure(error: ArmError, failed: u32) -> Result<Option<Duration>, Visit
 }
 
 async fn sleep_or_stop(context: &Context, until: Instant) -> Result<(), VisitError> {
+    may_take(until.saturating_duration_since(Instant::now()));
     tokio::select! {
         () = context.stop.cancelled() => Err(VisitError::Stopping),
         () = tokio::time::sleep_until(until) => Ok(()),

@@ -1,5 +1,6 @@
 //! The Kubernetes calls of a visit, each under a timeout: the client itself has none for reads.
 use crate::api::{IdentityAssignment, IdentityAssignmentStatus, IdentityTarget};
+use crate::health::may_take;
 use crate::lease::Lead;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -62,6 +63,7 @@ impl From<kube::Error> for KubeError {
 }
 
 pub(super) async fn patiently<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, KubeError> {
+    may_take(PATIENCE);
     match tokio::time::timeout(PATIENCE, call).await {
         Ok(answer) => answer.map_err(KubeError::from),
         Err(_) => Err(KubeError::Timeout),
@@ -213,6 +215,7 @@ pub(super) async fn is_gone<K>(api: &Api<K>, key: &ClaimKey) -> Result<bool, Kub
 where
     K: Clone + DeserializeOwned + Debug,
 {
+    may_take(PATIENCE);
     let found = tokio::time::timeout(PATIENCE, api.get_metadata(&key.name)).await.map_err(|_| KubeError::Timeout)?;
     match found {
         Ok(object) => Ok(object.metadata.uid.as_deref() != Some(&key.uid)),

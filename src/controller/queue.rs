@@ -20,6 +20,9 @@ pub type Gate = Arc<dyn Fn(&str, Urgency) -> Duration + Send + Sync>;
 /// Who waits for longer than this is told so: the visit begins, finds the budget spent, and says until when.
 const WORTH_TELLING: Duration = Duration::from_secs(30);
 
+/// The longest between two looks at what is due.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
 /// The gate of ARM's budgets.
 pub fn gate(arm: Arm) -> Gate {
     Arc::new(move |subscription, urgency| {
@@ -86,11 +89,15 @@ impl<K: Scheduled> Queue<K> {
             let turn = self.scheduler().pop(self.clock.now(), |subscription, urgency| gate(subscription, urgency));
             match turn {
                 Turn::Visit(target, urgency) => return (target, urgency),
-                Turn::Wait(Some(at)) => tokio::select! {
-                    () = self.changed.notified() => {}
-                    () = sleep_until(self.clock.instant(at)) => {}
-                },
-                Turn::Wait(None) => self.changed.notified().await,
+                Turn::Wait(at) => {
+                    // Should a wake-up ever be lost, nothing waits for long.
+                    let again = Instant::now() + LOOK_AGAIN;
+                    let at = at.map_or(again, |at| self.clock.instant(at).min(again));
+                    tokio::select! {
+                        () = self.changed.notified() => {}
+                        () = sleep_until(at) => {}
+                    }
+                }
             }
         }
     }

@@ -8,11 +8,14 @@ use super::memory::Asked;
 use super::queue::{TargetKey, Urgency};
 use super::record::record;
 use super::seen::Before;
+use super::story::Ending;
 use super::visit::Visit;
 use super::{events, gather, identities, refusal, report, rights, seen};
 use crate::api::ADOPT;
 use crate::arm::{Precondition, Reservation};
 use crate::fail_point::{self, Point};
+use crate::health::in_line;
+use crate::telemetry::traces::{self, step};
 use futures::FutureExt;
 use lanyard_domain::audit::audit;
 use lanyard_domain::contest::{Contested, Matter};
@@ -21,10 +24,12 @@ use lanyard_domain::halving::Again;
 use lanyard_domain::intend::nothing_to_look_for;
 use lanyard_domain::judge::{Judge, Judgement, Waiting, judge};
 use lanyard_domain::plan::{Bounds, Guard};
+use lanyard_domain::target_name::target_name;
 use lanyard_domain::{Claim, Claims, Complete, Facts, Moment, Patch, Plan, SystemWish, plan};
 use std::time::Duration;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use tracing::{Instrument as _, Span};
 
 /// Plans that one visit may try, before it makes room for others: ARM may name what it refuses one by one.
 const ROUNDS: usize = 16;
@@ -35,23 +40,44 @@ const TOKEN_FOR_A_GRANT: Duration = Duration::from_secs(10 * 60);
 /// When the target is visited next, and who waits for it.
 pub type Next = Option<(Instant, Urgency)>;
 
-/// Visits a target.
-#[tracing::instrument(skip_all, fields(machine = %target))]
+/// Visits a target. What it logs has the ids that Events, statuses and the audit stream have.
 pub async fn reconcile(
     context: &Context,
     target: TargetKey,
     urgency: Urgency,
     slot: Option<OwnedSemaphorePermit>,
 ) -> Next {
+    let part = context.stories.visit(&target, urgency);
+    let lines = tracing::info_span!(
+        "reconcile",
+        machine = %target,
+        identity_target = target_name(&target),
+        trace_id = traces::trace_id(&part),
+    );
+    let visit = visited(context, target, urgency, slot, &part).instrument(lines);
+    visit.instrument(part.clone()).await
+}
+
+async fn visited(
+    context: &Context,
+    target: TargetKey,
+    urgency: Urgency,
+    slot: Option<OwnedSemaphorePermit>,
+    part: &Span,
+) -> Next {
     let memory = context.recall(&target);
+    let began = Instant::now();
     let mut visit = Visit::new(target.clone(), urgency, context.now(), memory);
     visit.slot = slot;
     let mut end = steps(context, &mut visit).await;
     if let Err(VisitError::Arm(error) | VisitError::Probe(error)) = &mut end {
         Box::pin(rights::explain(context, visit.urgency(), error)).await;
     }
-    let next = Box::pin(report::report(context, &mut visit, &end)).await;
-    context.metrics.visited(&end);
+    let next = Box::pin(report::report(context, &mut visit, &end)).instrument(step!("report")).await;
+    let reason = end.as_ref().map_or_else(|error| error.reason().as_str(), |()| "AsPlanned");
+    context.metrics.visited(reason, began.elapsed());
+    let is_over = next.is_none_or(|(_, urgency)| urgency == Urgency::Drift);
+    context.stories.ended(&target, part, Ending { reason, settled: end.is_ok() && is_over });
     if next.is_some() || visit.stored.is_some() {
         context.remember(&target, visit.memory);
     }
@@ -66,17 +92,18 @@ async fn steps(context: &Context, visit: &mut Visit) -> Result<(), VisitError> {
             return Err(VisitError::Stopping);
         }
         // 1. gather
-        let claims = Box::pin(gather_claims(context, visit)).await?;
+        let claims = Box::pin(gather_claims(context, visit)).instrument(step!("claims")).await?;
         if nothing_to_look_for(&visit.record, &claims) {
             return Ok(());
         }
         Box::pin(renew_token(context, visit)).await?;
         Box::pin(refusal::look_again(context, visit)).await;
         visit.live = None;
-        visit.live = Some(Box::pin(gather::live(context, visit)).await?);
+        visit.live = Some(Box::pin(gather::live(context, visit)).instrument(step!("gather")).await?);
         judge_record(context, visit)?;
         // 2. plan
-        let Some((claims, plan, patch)) = Box::pin(decide(context, visit, claims)).await? else { return Ok(()) };
+        let decided = Box::pin(decide(context, visit, claims)).instrument(step!("plan")).await?;
+        let Some((claims, plan, patch)) = decided else { return Ok(()) };
         if visit.is_being_forgotten() {
             return Ok(());
         }
@@ -89,12 +116,13 @@ async fn steps(context: &Context, visit: &mut Visit) -> Result<(), VisitError> {
         let reservation = reserve(context, visit).await.inspect_err(refund)?;
         Box::pin(events::before_rollout(context, visit)).await;
         fail_point::reached(Point::BeforeIntent, &visit.target).await;
-        let recorded = Box::pin(record(context, visit, &claims, &plan, patch)).await;
+        let recording = Box::pin(record(context, visit, &claims, &plan, patch));
+        let recorded = recording.instrument(step!("record")).await;
         let recorded = recorded.inspect_err(refund)?;
         fail_point::reached(Point::AfterIntent, &visit.target).await;
         drop((claims, plan));
         // 4. apply
-        match apply(context, visit, recorded, reservation).await? {
+        match apply(context, visit, recorded, reservation).instrument(step!("apply")).await? {
             Applied::Ended | Applied::NotSent | Applied::Refused | Applied::Failed => {}
         }
     }
@@ -114,7 +142,7 @@ async fn reserve(context: &Context, visit: &mut Visit) -> Result<Reservation, Vi
         () = context.stop.cancelled() => Err(VisitError::Stopping),
         reserved = reserving => reserved.map_err(VisitError::from),
     };
-    visit.slot = context.slots.clone().acquire_owned().await.ok();
+    visit.slot = in_line(context.slots.clone().acquire_owned()).await.ok();
     reserved
 }
 
@@ -232,7 +260,7 @@ async fn probe(context: &Context, visit: &Visit) -> Result<Option<Precondition>,
         return Ok(None);
     }
     // A few at a time: the first answers for all, and one that hangs does not hold up the rest.
-    let _turn = context.probes.acquire().await;
+    let _turn = in_line(context.probes.acquire()).await;
     if context.precondition(kind).is_some() {
         return Ok(None);
     }

@@ -93,11 +93,29 @@ pub fn failed(context: &Context, visit: &mut Visit, error: &VisitError) -> Failu
         Class::Waiting => Urgency::Waiting,
         Class::Replan | Class::Transient | Class::Throttled(_) | Class::Refused | Class::Defect => Urgency::Retry,
     };
+    let cause = match error {
+        VisitError::Arm(cause) | VisitError::Probe(cause) => Some(cause),
+        _ => None,
+    };
     let (failures, wait_ms, error) = (row.times, wait.as_millis(), chain(error));
-    tracing::warn!(reason = reason.as_str(), urgency = ?visit.urgency(), failures, wait_ms, error, "the visit ended early");
+    let urgent = visit.urgency();
+    if error_gets_a_line(context, visit.target.subscription(), reason, cause) {
+        tracing::warn!(reason = reason.as_str(), urgency = ?urgent, failures, wait_ms, error, "the visit ended early");
+    } else {
+        tracing::debug!(reason = reason.as_str(), urgency = ?urgent, failures, wait_ms, error, "the visit ended early");
+    }
     let message = error + next_try(class);
     let unwell = now.since(row.unwell_since);
     Failure { trouble: Trouble { reason, message, lasting, unwell }, next: (Instant::now() + wait, urgency) }
+}
+
+/// Whether a visit that ended early is told by a line of its own; else it is counted.
+pub fn error_gets_a_line(context: &Context, subscription: &str, reason: Reason, cause: Option<&ArmError>) -> bool {
+    if cause.is_some_and(ArmError::wants_token) {
+        context.repeats.without_token(reason.as_str(), context.now());
+        return false;
+    }
+    context.repeats.is_to_be_told(subscription, reason.as_str(), context.now())
 }
 
 /// A machine that was never seen is looked for by a list, where many are: how long its own look can wait.

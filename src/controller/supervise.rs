@@ -1,9 +1,13 @@
 //! One supervisor owns every task: when one ends, the process ends.
 use super::context::Parts;
 use super::terms::{WIND_DOWN, terms};
-use super::watch;
+use super::{needs, watch};
+use crate::health::Health;
 use crate::lease::Elector;
 use crate::server;
+use crate::telemetry::LogLevel;
+use futures::FutureExt;
+use futures::future::BoxFuture;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -13,15 +17,26 @@ use tokio::task::JoinSet;
 const SHUTDOWN: Duration = WIND_DOWN.saturating_add(Duration::from_secs(4));
 
 /// Runs until it is told to stop, or until a task ends that should not have.
-pub async fn run(parts: Arc<Parts>, elector: Option<Elector>, listener: TcpListener) -> anyhow::Result<()> {
+pub async fn run(
+    parts: Arc<Parts>,
+    elector: Option<Elector>,
+    listener: TcpListener,
+    admin: Option<(TcpListener, LogLevel)>,
+) -> anyhow::Result<()> {
     let mut tasks: JoinSet<(&'static str, anyhow::Result<()>)> = JoinSet::new();
-    let stop = parts.stop.clone();
-    tasks.spawn(named("http server", server::serve(listener, parts.clone())));
-    tasks.spawn(named("assignments watch", watch::assignments(parts.clone())));
-    tasks.spawn(named("targets watch", watch::targets(parts.clone())));
-    tasks.spawn(named("identities watch", watch::identities(parts.clone())));
-    tasks.spawn(named("identity records watch", watch::identity_records(parts.clone())));
-    tasks.spawn(named("terms", terms(parts, elector)));
+    let (stop, health) = (parts.stop.clone(), parts.health.clone());
+    let named = |name, task| named(&health, name, task);
+    tasks.spawn(named("http server", server::serve(listener, parts.clone()).boxed()));
+    if let Some((listener, level)) = admin {
+        tasks.spawn(named("admin server", server::serve_admin(listener, level, stop.clone()).boxed()));
+    }
+    tasks.spawn(named("assignments watch", watch::assignments(parts.clone()).boxed()));
+    tasks.spawn(named("targets watch", watch::targets(parts.clone()).boxed()));
+    tasks.spawn(named("identities watch", watch::identities(parts.clone()).boxed()));
+    tasks.spawn(named("identity records watch", watch::identity_records(parts.clone()).boxed()));
+    tasks.spawn(named("cluster", needs::cluster(parts.clone()).boxed()));
+    tasks.spawn(named("token", needs::token(parts.clone()).boxed()));
+    tasks.spawn(named("terms", terms(parts, elector).boxed()));
     let ended = tokio::select! {
         // Asked first: a task that ended because all were told to stop has not ended early.
         biased;
@@ -40,9 +55,12 @@ pub async fn run(parts: Arc<Parts>, elector: Option<Elector>, listener: TcpListe
     }
 }
 
-async fn named(
+/// Watched over, in that it holds no thread.
+fn named(
+    health: &Arc<Health>,
     name: &'static str,
-    task: impl Future<Output = anyhow::Result<()>>,
-) -> (&'static str, anyhow::Result<()>) {
-    (name, task.await)
+    task: BoxFuture<'static, anyhow::Result<()>>,
+) -> impl Future<Output = (&'static str, anyhow::Result<()>)> + use<> {
+    let watched = health.listening(name, task);
+    async move { (name, watched.await) }
 }

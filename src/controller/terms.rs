@@ -4,13 +4,14 @@
 //! server that is away for a minute would cost every replica a restart, and Kubernetes delays each one longer.
 use super::context::{Context, Parts};
 use super::fleet::Member;
-use super::identity;
 use super::queue::{TargetKey, Urgency};
 use super::reconcile::reconcile;
 use super::schedule::{every, first_look, visit_by};
 use super::status::was_ready;
 use super::sweep::{roll_calls, sweeps};
+use super::{identity, repeats};
 use crate::api::RECONCILE_AT;
+use crate::health::may_take;
 use crate::lease::{Elector, Lead};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use std::collections::{BTreeSet, HashMap};
@@ -37,6 +38,11 @@ pub async fn terms(parts: Arc<Parts>, elector: Option<Elector>) -> anyhow::Resul
         }
     }
     tracing::info!("the lists of assignments and targets are in");
+    let health = parts.health.clone();
+    health.looping("terms", lead_and_work(parts, elector)).await
+}
+
+async fn lead_and_work(parts: Arc<Parts>, elector: Option<Elector>) -> anyhow::Result<()> {
     let Some(mut elector) = elector else {
         term(&parts, &Lead::for_ever(), None).await;
         return Ok(());
@@ -59,6 +65,9 @@ async fn term(parts: &Parts, lead: &Lead, elector: Option<&mut Elector>) {
     let context = Arc::new(Context::new(parts, lead.clone()));
     tracing::info!(writer = context.writer, "this process leads; visits begin");
     parts.metrics.leads(true);
+    parts.health.leads(true);
+    parts.stories.leads(true);
+    parts.identity_stories.leads(true);
     parts.queue.forget();
     parts.identity_queue.forget();
     begin(&context);
@@ -68,7 +77,8 @@ async fn term(parts: &Parts, lead: &Lead, elector: Option<&mut Elector>) {
             visits(context.clone()),
             identity::visits(context.clone()),
             sweeps(context.clone()),
-            roll_calls(context.clone())
+            roll_calls(context.clone()),
+            repeats::tell(&context),
         )
     };
     tokio::pin!(visits);
@@ -80,13 +90,18 @@ async fn term(parts: &Parts, lead: &Lead, elector: Option<&mut Elector>) {
             tracing::warn!(why = %lost, "this process leads no more; it writes nothing, and stands by");
             lead.end();
             parts.metrics.leads(false);
+            parts.health.leads(false);
             stop.cancel();
+            may_take(WIND_DOWN);
             if timeout(WIND_DOWN, visits).await.is_err() {
                 cut_off();
             }
         }
     }
     parts.metrics.leads(false);
+    parts.health.leads(false);
+    parts.stories.leads(false);
+    parts.identity_stories.leads(false);
 }
 
 /// People wait for what nobody has acted on yet, and for what went while nobody worked; the rest is looked at by lists
@@ -97,6 +112,9 @@ fn begin(context: &Context) {
     let (at_rest, pressing): (Vec<_>, Vec<_>) =
         context.index.all().into_iter().partition(|(target, (urgency, _))| at_rest(target, *urgency));
     for (target, (urgency, namespace)) in pressing {
+        if matches!(urgency, Urgency::Change | Urgency::Deletion) {
+            context.stories.changed(&target, || "found when this process began to lead".into());
+        }
         context.queue.push(target, urgency, namespace.as_deref());
     }
     let member = |target: &TargetKey| {
@@ -143,6 +161,7 @@ async fn hold(elector: Option<&mut Elector>, lead: &Lead) -> impl std::fmt::Disp
 
 async fn told_long_ago(parts: &Parts) {
     parts.stop.cancelled().await;
+    may_take(WIND_DOWN);
     tokio::time::sleep(WIND_DOWN).await;
 }
 
@@ -170,7 +189,8 @@ async fn visits(context: Arc<Context>) {
             (target, urgency, slot) = &mut next => {
                 next.set(next_visit(context.clone()));
                 let visit = visit(context.clone(), target.clone(), urgency, slot);
-                targets.insert(under_way.spawn(visit).id(), target);
+                let watched = context.health.visit(target.clone(), visit);
+                targets.insert(under_way.spawn(watched).id(), target);
             }
             Some(ended) = under_way.join_next_with_id() => {
                 let id = ended.as_ref().map_or_else(tokio::task::JoinError::id, |(id, ())| *id);

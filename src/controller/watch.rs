@@ -2,7 +2,7 @@
 use super::context::Parts;
 use super::identity::{News, understand};
 use super::index::Change;
-use super::queue::Urgency;
+use super::queue::{TargetKey, Urgency};
 use super::schedule::jitter;
 use super::way;
 use crate::api::{IdentityAssignment, IdentityRecord, IdentityTarget, UserAssignedIdentity};
@@ -104,6 +104,7 @@ impl Watch {
                 }
                 Err(error) => {
                     parts.metrics.watch_failed(self.what);
+                    parts.health.doubts_cluster();
                     tracing::warn!(
                         watch = self.what,
                         error = crate::arm::chain(&error),
@@ -151,7 +152,7 @@ fn assignment_event(parts: &Parts, event: Event<DynamicObject>) {
         Event::InitApply(object) => parts.index.list_assignment(&object),
         Event::InitDone => {
             for target in parts.index.end_assignments() {
-                parts.queue.push(target, Urgency::Change, None);
+                push(parts, target, Urgency::Change, None, listed);
             }
         }
         Event::Apply(object) => enqueue(parts, parts.index.apply_assignment(&object), &object),
@@ -159,11 +160,18 @@ fn assignment_event(parts: &Parts, event: Event<DynamicObject>) {
     }
 }
 
+/// A target is to be visited because of the object of this name; a trace begins here.
+fn push(parts: &Parts, target: TargetKey, urgency: Urgency, namespace: Option<&str>, by: impl FnOnce() -> String) {
+    parts.stories.changed(&target, by);
+    parts.queue.push(target, urgency, namespace);
+}
+
 fn enqueue(parts: &Parts, change: Change, object: &DynamicObject) {
     let namespace = object.metadata.namespace.as_deref();
+    let name = || format!("{}/{}", namespace.unwrap_or_default(), object.metadata.name.as_deref().unwrap_or_default());
     match change {
-        Change::Wishes(target) => parts.queue.push(target, Urgency::Change, namespace),
-        Change::Deletion(target) => parts.queue.push(target, Urgency::Deletion, namespace),
+        Change::Wishes(target) => push(parts, target, Urgency::Change, namespace, name),
+        Change::Deletion(target) => push(parts, target, Urgency::Deletion, namespace, name),
         Change::Nothing => {}
         Change::Illegible(object) => {
             tracing::error!(
@@ -172,6 +180,10 @@ fn enqueue(parts: &Parts, change: Change, object: &DynamicObject) {
             );
         }
     }
+}
+
+fn listed() -> String {
+    "a new list".into()
 }
 
 /// An object as its kind, if it fits.
@@ -239,9 +251,10 @@ fn identity_record_event(parts: &Parts, event: Event<DynamicObject>) {
 fn hear(parts: &Parts, all: impl IntoIterator<Item = News>) {
     for news in all {
         for target in parts.index.referring_to(&news.names) {
-            parts.queue.push(target, Urgency::Change, None);
+            push(parts, target, Urgency::Change, None, || "a UserAssignedIdentity that is referred to".into());
         }
         if let Some(identity) = news.identity {
+            parts.identity_stories.changed(&identity, || "its UserAssignedIdentity".into());
             let urgency = if news.leaving { Urgency::Deletion } else { Urgency::Change };
             parts.identity_queue.push(identity, urgency, news.namespace.as_deref());
         }
@@ -259,19 +272,19 @@ fn target_event(parts: &Parts, event: Event<DynamicObject>) {
         }
         Event::InitDone => {
             for target in parts.index.end_targets() {
-                parts.queue.push(target, Urgency::Change, None);
+                push(parts, target, Urgency::Change, None, listed);
             }
         }
         Event::Apply(object) => {
             let target = understood(object).and_then(|object| parts.index.apply_target(&object));
             if let Some(target) = target {
-                parts.queue.push(target, Urgency::Change, None);
+                push(parts, target, Urgency::Change, None, || "its IdentityTarget".into());
             }
         }
         Event::Delete(object) => {
             let target = understood(object).and_then(|object| parts.index.delete_target(&object));
             if let Some(target) = target {
-                parts.queue.push(target, Urgency::Change, None);
+                push(parts, target, Urgency::Change, None, || "its IdentityTarget".into());
             }
         }
     }

@@ -1,5 +1,5 @@
 //! Objects as this version writes them, frozen in `tests/golden`: a later one must read them, and needs no write to ARM for
-//! it. What GitOps tools make of each state is judged by their own library.
+//! it. What Flux and others make of each state is judged by the library that they use.
 mod freeze;
 mod kstatus;
 mod thaw;

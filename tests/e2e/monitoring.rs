@@ -13,11 +13,17 @@ use crate::harness::{ApiProxy, Asked, Controller, Own, Trouble, assignment};
 
 /// What the running controller tells Prometheus.
 pub async fn scrape(controller: &Controller) -> Result<String> {
+    ask(controller, "/metrics").await
+}
+
+/// Its whole answer to a GET of this path.
+pub async fn ask(controller: &Controller, path: &str) -> Result<String> {
     let log = std::fs::read_to_string(&controller.log)?;
     let starts = log.lines().rev().find(|line| line.contains(r#""listen""#)).context("it does not listen yet")?;
     let starts: Value = serde_json::from_str(starts)?;
     let mut stream = tokio::net::TcpStream::connect(starts["listen"].as_str().context("it listens nowhere")?).await?;
-    stream.write_all(b"GET /metrics HTTP/1.1\r\nhost: lanyard\r\nconnection: close\r\n\r\n").await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: lanyard\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
     let mut text = String::new();
     stream.read_to_string(&mut text).await?;
     Ok(text)
@@ -198,6 +204,9 @@ async fn alerts_and_dashboard_ask_for_what_a_running_controller_tells() -> Resul
         "lanyard_identity_changes_total{change=\"attached\"} 2",
         "lanyard_identity_changes_total{change=\"detached\"} 1",
         "lanyard_patches_total{outcome=\"Succeeded\"}",
+        "lanyard_visits_total{end=\"AsPlanned\"}",
+        "lanyard_visit_duration_seconds_count",
+        "lanyard_drift_repairs_total",
         "lanyard_assignments{ready=\"False\"} 2",
         "lanyard_assignments{ready=\"True\"} 12",
         concat!("lanyard_build_info{version=\"", env!("CARGO_PKG_VERSION"), "\"} 1"),

@@ -25,7 +25,7 @@ async fn started(flags: &[&str]) -> Result<Output> {
     let home = tempfile::tempdir()?;
     let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_lanyard"));
     program.env_clear().env("HOME", home.path());
-    program.env("LANYARD_HTTP_LISTEN", "127.0.0.1:0").arg("controller").args(flags);
+    program.env("LANYARD_HTTP_LISTEN", "127.0.0.1:0").env("LANYARD_ADMIN_LISTEN", "off").arg("controller").args(flags);
     program.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
     Ok(tokio::time::timeout(SECONDS, program.spawn()?.wait_with_output()).await.context("it goes on running")??)
 }
@@ -73,6 +73,7 @@ async fn a_kubeconfig_that_leads_to_no_cluster_is_said_in_one_line(
 #[case::no_secret(&["--credential=client-secret"], &["AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET", "set it"])]
 #[case::half_a_credential(&["--azure-client-secret=s3cret"], &["AZURE_TENANT_ID, AZURE_CLIENT_ID: set it"])]
 #[case::plain_authority(&["--azure-authority-host=http://example.com"], &["AZURE_AUTHORITY_HOST", "https://"])]
+#[case::collector(&["--otlp-endpoint=collector"], &["--otlp-endpoint", "http://<host>:4318"])]
 #[case::log_filter(&["--log-level=lanyard=["], &["'lanyard=['", "--log-level", "lanyard=debug"])]
 #[tokio::test]
 async fn settings_that_cannot_work_are_said_in_one_line(#[case] flags: &[&str], #[case] words: &[&str]) -> Result<()> {
@@ -84,6 +85,8 @@ async fn settings_that_cannot_work_are_said_in_one_line(#[case] flags: &[&str], 
 #[case("--removals=sometimes", "[possible values: paced, paused]")]
 #[case("--credential=magic", "[possible values: default, workload-identity")]
 #[case("--http-listen=nowhere", "invalid value 'nowhere' for '--http-listen <ADDR>'")]
+#[case("--stuck-after=1s", "write 15s or more")]
+#[case("--admin-listen=0.0.0.0:8081", "it must be a loopback address, or off")]
 #[case("--frobnicate", "unexpected argument '--frobnicate'")]
 #[tokio::test]
 async fn a_bad_flag_is_named_with_what_to_write(#[case] flag: &str, #[case] words: &str) -> Result<()> {
@@ -117,6 +120,17 @@ async fn what_the_cluster_lacks_is_said_in_one_line_and_with_deploy_base_all_wor
     let (status, _) = controller.terminate().await?;
     ensure!(status.code() == Some(0) && begun.elapsed() < Duration::from_secs(25), "{status:?}");
     ensure!(cluster.leader().await?.as_deref() == Some(""), "the Lease is not released");
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_port_that_somebody_has_is_said_in_one_line() -> Result<()> {
+    let somebody = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let taken = somebody.local_addr()?.to_string();
+    for flag in ["--http-listen", "--admin-listen"] {
+        let words = [&taken, flag, "cannot listen on", "in use"];
+        tells(&started(&[&format!("{flag}={taken}")]).await?, &words.map(|word: &str| word))?;
+    }
     Ok(())
 }
 
@@ -191,18 +205,30 @@ impl Cluster {
     }
 
     pub fn start_by(&self, kubeconfig: &Path) -> Result<Controller> {
-        let variables = [
-            ("KUBECONFIG", kubeconfig.display().to_string()),
-            ("AZURE_RESOURCE_MANAGER_ENDPOINT", self.arm.arm_url().into()),
-            ("AZURE_AUTHORITY_HOST", self.arm.authority_url().into()),
+        let mut variables = self.surroundings(kubeconfig).to_vec();
+        // As the Deployment has it.
+        variables.push(("POD_NAMESPACE", "lanyard-system".into()));
+        variables.extend(self.credential());
+        Controller::start("least-rights", &variables, &[], self.control_plane.scratch())
+    }
+
+    /// A secret that signs in.
+    pub fn credential(&self) -> [(&'static str, String); 3] {
+        [
             ("AZURE_TENANT_ID", self.arm.tenant_id().into()),
             ("AZURE_CLIENT_ID", self.arm.client_id().into()),
             ("AZURE_CLIENT_SECRET", SECRET.into()),
+        ]
+    }
+
+    /// What is around a process here and not in a pod: where the cluster and the cloud are, and whom to trust.
+    pub fn surroundings(&self, kubeconfig: &Path) -> [(&'static str, String); 4] {
+        [
+            ("KUBECONFIG", kubeconfig.display().to_string()),
+            ("AZURE_RESOURCE_MANAGER_ENDPOINT", self.arm.arm_url().into()),
+            ("AZURE_AUTHORITY_HOST", self.arm.authority_url().into()),
             ("SSL_CERT_FILE", self.arm.ca_pem_path().display().to_string()),
-            // As the Deployment has it.
-            ("POD_NAMESPACE", "lanyard-system".into()),
-        ];
-        Controller::start("least-rights", &variables, &[], self.control_plane.scratch())
+        ]
     }
 
     pub fn stage(&self, controller: &Controller) -> Stage<'_> {
@@ -213,7 +239,7 @@ impl Cluster {
     }
 
     /// Who holds the Lease; empty: nobody.
-    async fn leader(&self) -> Result<Option<String>> {
+    pub async fn leader(&self) -> Result<Option<String>> {
         let leases: Api<Lease> = Api::namespaced(self.client.clone(), "lanyard-system");
         Ok(leases.get("lanyard").await?.spec.and_then(|spec| spec.holder_identity))
     }

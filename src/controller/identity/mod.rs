@@ -83,12 +83,14 @@ async fn work(context: &Arc<Context>) {
             (identity, urgency, slot) = &mut next => {
                 next.set(next_visit(context.clone(), slots.clone()));
                 let (context, visited) = (context.clone(), identity.clone());
+                let health = context.health.clone();
                 let visit = async move {
                     let next = visit::visit(&context, visited.clone(), urgency).await;
                     drop(slot);
                     context.identity_queue.done(&visited, next);
                 };
-                identities.insert(under_way.spawn(visit).id(), identity);
+                let watched = health.visit(identity.clone(), visit);
+                identities.insert(under_way.spawn(watched).id(), identity);
             }
             Some(ended) = under_way.join_next_with_id() => {
                 let id = ended.as_ref().map_or_else(tokio::task::JoinError::id, |(id, ())| *id);

@@ -8,7 +8,7 @@ use crate::controller::context::Context;
 use crate::controller::events;
 use crate::controller::queue::Urgency;
 use crate::controller::reconcile::Next;
-use crate::controller::schedule::{jitter, next_try};
+use crate::controller::schedule::{error_gets_a_line, jitter, next_try};
 use crate::controller::status::{Beside, conditions};
 use crate::fail_point::{self, IdentityPoint};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
@@ -80,13 +80,13 @@ fn failed(context: &Context, visit: &mut Visit, error: &IdentityError) -> (Next,
         Class::Replan | Class::Transient | Class::Throttled(_) | Class::Refused | Class::Defect => Urgency::Retry,
     };
     let message = chain(error) + next_try(class);
-    tracing::warn!(
-        reason = reason.as_str(),
-        failures = row.times,
-        wait_ms = wait.as_millis(),
-        error = message,
-        "the visit ended early"
-    );
+    let cause = if let IdentityError::Arm(cause) = error { Some(cause) } else { None };
+    let (failures, wait_ms) = (row.times, wait.as_millis());
+    if error_gets_a_line(context, visit.identity.subscription(), reason, cause) {
+        tracing::warn!(reason = reason.as_str(), failures, wait_ms, error = message, "the visit ended early");
+    } else {
+        tracing::debug!(reason = reason.as_str(), failures, wait_ms, error = message, "the visit ended early");
+    }
     let trouble = Trouble { reason, message, lasting, unwell: now.since(row.unwell_since) };
     (Some((Instant::now() + wait, urgency)), Some(trouble))
 }

@@ -14,12 +14,16 @@ use crate::controller::context::Context;
 use crate::controller::queue::Urgency;
 use crate::controller::reconcile::Next;
 use crate::controller::rights;
+use crate::controller::story::Ending;
+use crate::telemetry::traces::{self, step};
 use lanyard_domain::TargetId;
 use lanyard_domain::evidence::said_gone;
 use lanyard_domain::identity::{Case, Fate, Known, Note, Origin, Policy, Record, Shown, Step, Told, decide, judge};
+use lanyard_domain::target_name::identity_name;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
+use tracing::{Instrument as _, Span};
 
 /// Steps that one visit may take.
 const ROUNDS: usize = 10;
@@ -99,9 +103,19 @@ fn fate(owner: Option<&Declared>) -> Fate<'_> {
     }
 }
 
-/// Visits an identity.
-#[tracing::instrument(skip_all, fields(identity = %identity))]
+/// Visits an identity. What it logs has the ids that Events, statuses and the audit stream have.
 pub async fn visit(context: &Context, identity: IdentityKey, urgency: Urgency) -> Next {
+    let part = context.identity_stories.visit(&identity, urgency);
+    let lines = tracing::info_span!(
+        "visit",
+        identity = %identity,
+        identity_record = identity_name(&identity),
+        trace_id = traces::trace_id(&part),
+    );
+    visited(context, identity, urgency, &part).instrument(lines).instrument(part.clone()).await
+}
+
+async fn visited(context: &Context, identity: IdentityKey, urgency: Urgency, part: &Span) -> Next {
     let mut visit = Visit {
         identity: identity.clone(),
         urgency,
@@ -122,7 +136,11 @@ pub async fn visit(context: &Context, identity: IdentityKey, urgency: Urgency) -
     if let Err(IdentityError::Arm(error)) = &mut end {
         rights::explain(context, urgency, error).await;
     }
-    let next = report::report(context, &mut visit, &end).await;
+    let next = report::report(context, &mut visit, &end).instrument(step!("report")).await;
+    let reason = end.as_ref().map_or_else(|error| error.reason().as_str(), |_| "AsPlanned");
+    context.metrics.visited_identity(reason);
+    let is_over = next.is_none_or(|(_, urgency)| urgency == Urgency::Drift);
+    context.identity_stories.ended(&identity, part, Ending { reason, settled: end.is_ok() && is_over });
     if next.is_some() {
         context.identity_memories.remember(&identity, visit.memory);
     }

@@ -39,7 +39,8 @@ pub async fn sweeps(context: Arc<Context>) {
             && let Some(scope) = context.fleet.begin(context.now())
         {
             let sweep = pages::sweep(context.clone(), scope.clone());
-            scopes.insert(under_way.spawn(sweep).id(), scope);
+            let watched = context.health.visit(Arc::new(format!("the list {scope}")), sweep);
+            scopes.insert(under_way.spawn(watched).id(), scope);
         }
         let wake = wake_at(&context, under_way.len() < AT_ONCE);
         tokio::select! {

@@ -3,6 +3,7 @@ use super::entries::{still_awaited, take_up};
 use crate::arm::{ArmError, Missing, NextPage, Page, chain};
 use crate::controller::context::Context;
 use crate::controller::schedule::jitter;
+use crate::health::may_take;
 use lanyard_domain::Moment;
 use lanyard_domain::pace::{Class, Urgency};
 use lanyard_domain::sweep::{Ended, Scope};
@@ -81,6 +82,7 @@ async fn page(context: &Context, scope: &Scope, page: Option<&NextPage>) -> Resu
             | Class::Waiting
             | Class::Defect => return Err(error),
         };
+        may_take(wait);
         tokio::select! {
             () = context.stop.cancelled() => return Err(error),
             () = tokio::time::sleep(wait) => {}
@@ -97,8 +99,10 @@ fn broken(scope: &Scope, pages: usize, error: &ArmError) -> Ended {
             Class::Transient | Class::Replan | Class::Throttled(_) => Ended::Broken,
         },
     };
-    let error = chain(error);
+    let (wants_token, error) = (error.wants_token(), chain(error));
     match ended {
+        // Said once, for all that is to be asked.
+        _ if wants_token => tracing::debug!(list = %scope, pages, error, "the list cannot be had"),
         Ended::Barred => {
             tracing::warn!(list = %scope, pages, error, "the list cannot be had; what is in it is read one by one");
         }

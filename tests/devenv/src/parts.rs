@@ -44,7 +44,7 @@ pub enum Part {
     Helm,
     /// Checks and tries alert rules.
     Promtool,
-    /// Judges objects as GitOps tools do; `tests/kstatus` is all of it.
+    /// Judges objects as Flux does; `tests/kstatus` is all of it.
     Kstatus,
 }
 
@@ -121,7 +121,7 @@ impl Part {
             Self::Kubectl => 20,
             Self::Helm => 90,
             Self::Promtool => 120,
-            Self::Kstatus => 20,
+            Self::Kstatus => 15,
         })
     }
 

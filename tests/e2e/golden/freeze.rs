@@ -40,12 +40,11 @@ async fn freeze(own: &Own, state: &str, of: Of<'_>) -> Result<()> {
     let namespaced = |kind: &str, name: &str| format!("namespaces/{}/{kind}/{name}", own.namespace);
     paths.extend(of.assignments.iter().map(|name| namespaced("identityassignments", name)));
     paths.extend(of.identities.iter().map(|name| namespaced("userassignedidentities", name)));
-    let stage = own.stage()?;
     for machine in of.machines {
         paths.push(format!("identitytargets/{}", target_name(&machine_id(own, machine).parse()?)));
     }
     for identity in of.records {
-        paths.push(format!("identityrecords/{}", identity_name(&stage.identity_id(identity).parse()?)));
+        paths.push(format!("identityrecords/{}", identity_name(&own.stage()?.identity_id(identity).parse()?)));
     }
     let mut objects = Vec::new();
     for path in paths {

@@ -1,4 +1,4 @@
-//! What GitOps tools make of objects, by the library of theirs.
+//! What Flux and others make of objects, by the library that they use.
 
 use std::io::Write as _;
 use std::process::{Command, Stdio};

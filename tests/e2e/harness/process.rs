@@ -24,6 +24,8 @@ impl Controller {
         for (variable, value) in variables {
             program = program.env(variable, value);
         }
+        // Each has a door of its own, whoever else runs on this machine.
+        let program = program.env("LANYARD_ADMIN_LISTEN", "127.0.0.1:0");
         let program = program.env("RUST_LOG", "info,lanyard=debug").args(flags.iter().copied());
         let process = program.spawn(&log, Some(scratch)).context("the controller does not start")?;
         Ok(Self { process, log })

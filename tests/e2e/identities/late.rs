@@ -15,7 +15,7 @@ async fn a_status_that_was_given_up_does_not_land_on_a_newer_one() -> Result<()>
     let _controller = own.start_by(&api.kubeconfig, &[])?;
     let stage = own.stage()?;
     let ids = Ids(&stage);
-    let db = ids.unmade("db");
+    let db = ids.unmade("shop-db");
     ids.declare("db", &db, json!({})).await?;
     ids.until_ready("db").await?;
 
