@@ -17,7 +17,7 @@ use lanyard_domain::depart::has_left;
 use lanyard_domain::intend::{Ending, Settled, settle as settled};
 use lanyard_domain::plan::{Bounds, Removals, Trials};
 use lanyard_domain::reason::Reason;
-use lanyard_domain::verdict::{Case, End, Ready, Trouble, Verdict, verdict};
+use lanyard_domain::verdict::{Case, End, Ready, Trouble, Verdict, held_back, verdict};
 use lanyard_domain::{Claims, Complete, Facts, IdentityId, Orchestration, Plan, plan};
 use std::collections::BTreeMap;
 
@@ -115,7 +115,7 @@ pub fn differs(context: &Context, visit: &mut Visit, claims: &Complete<Claims>) 
     let none = BTreeMap::<IdentityId, Trouble>::new();
     let view = View { live: visit.live.as_deref(), plan: visit.plan.as_ref(), if_enforced: None, troubles: &none };
     let now = context.wall();
-    let status = status::of_target(visit, &of_all(claims, &verdicts), &view, &now);
+    let status = status::of_target(visit, &of_all(claims, &verdicts, visit.plan.as_ref()), &view, &now);
     record::differs(visit, &record, status)
         || visit.read.iter().zip(&verdicts).any(|(read, (_, verdict, if_enforced))| {
             let view = View { if_enforced: if_enforced.as_ref(), ..view };
@@ -138,7 +138,7 @@ async fn settle(
     };
     let troubles = visit.memory.asides.troubles(context.now());
     let view = View { live: visit.live.as_deref(), plan: visit.plan.as_ref(), if_enforced: None, troubles: &troubles };
-    let status = status::of_target(visit, &of_all(claims, verdicts), &view, &context.wall());
+    let status = status::of_target(visit, &of_all(claims, verdicts, visit.plan.as_ref()), &view, &context.wall());
     Ok(write(context, visit, &concluded, Some(status)).await?)
 }
 
@@ -192,7 +192,8 @@ fn if_enforced(context: &Context, visit: &Visit, claims: &Complete<Claims>, read
 }
 
 /// The target is as ready as the least ready of its assignments.
-fn of_all(claims: &Complete<Claims>, verdicts: &Verdicts) -> Verdict {
+fn of_all(claims: &Complete<Claims>, verdicts: &Verdicts, plan: Option<&Plan>) -> Verdict {
+    let undeclared = || plan.filter(|_| claims.staying().next().is_none()).and_then(held_back);
     let worst = verdicts.iter().map(|(_, verdict, _)| verdict).find(|verdict| verdict.ready != Ready::True);
     let (reason, message) = match claims.staying().next() {
         Some(_) => (Reason::InvalidSpec, "its assignments cannot be read; what they last declared stays as it is"),
@@ -205,7 +206,8 @@ fn of_all(claims: &Complete<Claims>, verdicts: &Verdicts) -> Verdict {
         reconciling: reason == Reason::Applying,
         stalled: reason == Reason::InvalidSpec,
     };
-    worst.or_else(|| verdicts.first().map(|(_, verdict, _)| verdict)).cloned().unwrap_or(without)
+    let told = worst.or_else(|| verdicts.first().map(|(_, verdict, _)| verdict)).cloned();
+    told.or_else(undeclared).unwrap_or(without)
 }
 
 async fn assignment_statuses(

@@ -355,6 +355,16 @@ fn held(case: Case<'_>, plan: &Plan) -> Option<Obstacle> {
     system.or(user).map(|(reason, message)| (reason, message.into(), Duration::ZERO))
 }
 
+/// What keeps on the machine what nobody declares any more, where no assignment is left to tell it.
+#[must_use]
+pub fn held_back(plan: &Plan) -> Option<Verdict> {
+    let (reason, message) = plan.steps.values().find_map(|step| match step {
+        Step::Held { why, edit: Edit::Detach } => hold_reason(*why),
+        _ => None,
+    })?;
+    Some(Verdict::of(reason, message.into(), Duration::ZERO))
+}
+
 fn hold_reason(why: Hold) -> Option<(Reason, &'static str)> {
     match why {
         Hold::SetAside | Hold::Suspected | Hold::Contested => None,

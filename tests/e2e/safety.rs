@@ -40,6 +40,27 @@ async fn removals_beyond_the_budget_wait_and_additions_do_not() -> Result<()> {
 }
 
 #[tokio::test]
+async fn what_nobody_declares_any_more_says_that_removals_are_paused() -> Result<()> {
+    let own = Own::new(Settings::quick()).await?;
+    let first = own.start(&[])?;
+    let stage = own.stage()?;
+    let vm = stage.vm("web").create();
+    stage.declare(assignment("web").on(&vm).present("shop-db")).await?;
+    stage.until_ready("web").await?;
+    first.kill()?;
+    stage.delete_without_finalizers("web").await?;
+
+    let _second = own.start(&["--removals=paused"])?;
+    let told = async || {
+        let status = stage.target(&vm).await?.and_then(|target| target.status).unwrap_or_default();
+        Ok(status.conditions.into_iter().any(|it| it.type_ == "Ready" && it.reason == Reason::RemovalsPaused.as_str()))
+    };
+    stage.until("the machine to say that removals are paused", told).await?;
+    assert_eq!(vm.identities(), ["shop-db"]);
+    Ok(())
+}
+
+#[tokio::test]
 async fn the_endpoint_is_asked_once_a_kind_whether_it_honours_if_match() -> Result<()> {
     let own = Own::new(Settings::quick()).await?;
     let _controller = own.start(&[])?;
