@@ -185,9 +185,7 @@ impl Default for Metrics {
         let (assignments, stalled) = (Family::default(), Family::default());
         registry.register("assignments", "Assignments, by the status of Ready", Family::clone(&assignments));
         registry.register("assignments_stalled", "Assignments that need a person, by reason", Family::clone(&stalled));
-        let build = Family::<Labels, Gauge>::default();
-        build.get_or_create(&vec![("version", env!("CARGO_PKG_VERSION").to_owned())]).set(1);
-        registry.register("build_info", "1, with the version of this process", build);
+        tell_the_version(&mut registry);
         Self {
             registry,
             visits,
@@ -215,6 +213,12 @@ impl Default for Metrics {
             stalled,
         }
     }
+}
+
+fn tell_the_version(registry: &mut Registry) {
+    let build = Family::<Labels, Gauge>::default();
+    build.get_or_create(&vec![("version", env!("CARGO_PKG_VERSION").to_owned())]).set(1);
+    registry.register("build_info", "1, with the version of this process", build);
 }
 
 impl Metrics {

@@ -193,11 +193,11 @@ async fn kubectl_understands_every_command_line_and_knows_what_it_is_about() -> 
 
 #[test]
 fn helm_has_every_flag_and_the_chart_every_value_that_a_command_line_names() -> Result<()> {
-    let helm = Parts::from_environment().find(Part::Helm)?;
-    let values: Value = serde_saphyr::from_str(&std::fs::read_to_string(deploy("chart/values.yaml"))?)?;
+    let program = Parts::from_environment().find(Part::Helm)?;
+    let defaults: Value = serde_saphyr::from_str(&std::fs::read_to_string(deploy("chart/values.yaml"))?)?;
     let lines: Vec<Line> = lines_for("helm")?.into_iter().filter(|line| line.words.len() > 2).collect();
     for line in &lines {
-        let help = std::process::Command::new(&helm).args([&line.words[1], "--help"]).output()?;
+        let help = std::process::Command::new(&program).args([&line.words[1], "--help"]).output()?;
         let help = String::from_utf8_lossy(&help.stdout).into_owned();
         let mut words = line.words[2..].iter();
         while let Some(word) = words.next() {
@@ -208,7 +208,7 @@ fn helm_has_every_flag_and_the_chart_every_value_that_a_command_line_names() -> 
             }
             if word == "--set" {
                 let value = words.next().and_then(|set| set.split('=').next()).unwrap_or_default();
-                let known = values.pointer(&format!("/{}", value.replace('.', "/"))).is_some();
+                let known = defaults.pointer(&format!("/{}", value.replace('.', "/"))).is_some();
                 ensure!(known, "{}: the chart has no value {value}", line.text());
             }
         }
