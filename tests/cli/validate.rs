@@ -41,9 +41,10 @@ fn two_files_that_contradict_each_other_are_not_valid() -> Result<()> {
 
 #[test]
 fn the_samples_that_are_delivered_are_valid() -> Result<()> {
-    let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/deploy");
-    let said = run(&["validate", "-f", samples])?;
-    assert_eq!(said.code, Some(0), "{said:?}");
+    for samples in ["deploy/samples", "deploy/gitops-example/identities"] {
+        let said = run(&["validate", "-f", &format!("{}/{samples}", env!("CARGO_MANIFEST_DIR"))])?;
+        assert_eq!(said.code, Some(0), "{samples}: {said:?}");
+    }
     Ok(())
 }
 

@@ -42,7 +42,7 @@ fn right(asked: &Asked) -> Result<Right> {
     };
     let verb = match asked.verb {
         "get" | "list" | "stream" | "watch" if query.contains("watch=true") => "watch",
-        "get" | "list" if !named => "list",
+        "get" | "list" | "probe" if !named => "list",
         verb => verb,
     };
     Ok(format!("{verb} {group}/{resource}"))

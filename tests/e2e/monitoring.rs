@@ -4,12 +4,14 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use arm_simulator::{Effect, Fault, Machine, Settings};
+use kube::api::{Api, PostParams};
+use lanyard::api::UserAssignedIdentity;
 use lanyard::domain::reason::Reason;
-use serde_json::Value;
+use serde_json::{Value, json};
 use strum::IntoEnumIterator as _;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::harness::{ApiProxy, Asked, Controller, Own, Trouble, assignment};
+use crate::harness::{ApiProxy, Asked, Controller, GROUP, Own, Trouble, assignment};
 
 /// What the running controller tells Prometheus.
 pub async fn scrape(controller: &Controller) -> Result<String> {
@@ -153,7 +155,7 @@ async fn well_travelled(own: &Own, way: &ApiProxy) -> Result<Controller> {
     Ok(controller)
 }
 
-/// Attached and taken off, throttled on the way, a change of kind, and something that needs a person.
+/// Attached and taken off, throttled on the way, an identity that is an object, and something that needs a person.
 async fn something_of_all(own: &Own) -> Result<Machine> {
     let stage = own.stage()?;
     let vm = stage.vm("web").with_identity("legacy").create();
@@ -164,6 +166,10 @@ async fn something_of_all(own: &Own) -> Result<Machine> {
     stage.until_ready("web").await?;
     stage.declare(assignment("ops").on(&vm).absent("shop-queue")).await?;
     stage.until_not_ready("ops", Reason::Conflict).await?;
+    let cache = stage.arm.identity(&stage.subscription, GROUP, "shop-cache");
+    let cache = serde_json::from_value(json!({"metadata": {"name": "cache"}, "spec": {"resourceId": cache.id()}}))?;
+    let identities: Api<UserAssignedIdentity> = Api::namespaced(stage.client.clone(), &stage.namespace);
+    identities.create(&PostParams::default(), &cache).await?;
     Ok(vm)
 }
 
@@ -174,8 +180,13 @@ async fn alerts_and_dashboard_ask_for_what_a_running_controller_tells() -> Resul
     let controller = well_travelled(&own, &way).await?;
     something_of_all(&own).await?;
     // The watch brings the status that a visit has written back to who counts it.
-    let told = async || Ok(scrape(&controller).await?.contains("lanyard_assignments_stalled{reason=\"Conflict\"} 2"));
-    own.stage()?.until("both assignments to be counted as stalled", told).await?;
+    let awaited =
+        ["lanyard_assignments_stalled{reason=\"Conflict\"} 2", "lanyard_identity_visits_total{end=\"AsPlanned\"}"];
+    let told = async || {
+        let scraped = scrape(&controller).await?;
+        Ok(awaited.iter().all(|sample| scraped.contains(sample)))
+    };
+    own.stage()?.until("both assignments to be counted as stalled, and a visit to the identity", told).await?;
     let scraped = scrape(&controller).await?;
     let (series, labels) = (series(&scraped), labels(&scraped));
     ensure!(series.len() > 20, "{series:?}");
