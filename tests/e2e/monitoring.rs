@@ -166,7 +166,7 @@ async fn something_of_all(own: &Own) -> Result<Machine> {
     stage.until_ready("web").await?;
     stage.declare(assignment("ops").on(&vm).absent("shop-queue")).await?;
     stage.until_not_ready("ops", Reason::Conflict).await?;
-    let cache = stage.arm.identity(&stage.subscription, GROUP, "shop-cache");
+    let cache = stage.arm.identity(&stage.subscription, GROUP, "shop-cache").create();
     let cache = serde_json::from_value(json!({"metadata": {"name": "cache"}, "spec": {"resourceId": cache.id()}}))?;
     let identities: Api<UserAssignedIdentity> = Api::namespaced(stage.client.clone(), &stage.namespace);
     identities.create(&PostParams::default(), &cache).await?;
