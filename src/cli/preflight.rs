@@ -137,17 +137,15 @@ fn in_words(found: &Found) -> String {
         );
     }
     for lock in &found.locks {
-        let machines = counted(lock.machines.len(), "machine");
-        say(
-            BAD,
-            '-',
-            &format!(
-                "the lock {} on {} forbids changes of {machines}: {}",
-                lock.lock,
-                lock.scope,
-                lock.machines.join(", ")
-            ),
-        );
+        let on = format!("the lock {} on {} forbids", lock.lock, lock.scope);
+        if !lock.machines.is_empty() {
+            let machines = counted(lock.machines.len(), "machine");
+            say(BAD, '-', &format!("{on} changes of {machines}: {}", lock.machines.join(", ")));
+        }
+        if !lock.identities.is_empty() {
+            let identities = lock.identities.join(", ");
+            say(BAD, '-', &format!("{on} what is declared of identities that are objects: {identities}"));
+        }
     }
     for probed in &found.preconditions {
         match (probed.honours_if_match, &probed.error) {

@@ -237,13 +237,26 @@ impl Lock {
     /// Whether it forbids a change of this machine's identities.
     #[must_use]
     pub fn forbids(&self, target: &TargetId) -> bool {
-        let scope = self.scope.to_lowercase();
-        let below = target.folded().strip_prefix(scope.trim_end_matches('/'));
-        let covers = below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
         match self.level {
             Level::CanNotDelete => false,
-            Level::ReadOnly | Level::Other => covers,
+            Level::ReadOnly | Level::Other => self.covers(target.folded()),
         }
+    }
+
+    /// Whether it forbids to make or tag this identity or, where that is wished for, to delete it.
+    #[must_use]
+    pub fn forbids_identity(&self, id: &IdentityId, goes: bool) -> bool {
+        match self.level {
+            Level::CanNotDelete => goes && self.covers(id.folded()),
+            Level::ReadOnly | Level::Other => self.covers(id.folded()),
+        }
+    }
+
+    /// It lies on this resource, or on something that holds it.
+    fn covers(&self, folded: &str) -> bool {
+        let scope = self.scope.to_lowercase();
+        let below = folded.strip_prefix(scope.trim_end_matches('/'));
+        below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     }
 }
 
@@ -347,5 +360,30 @@ mod tests {
     fn a_lock_forbids_what_lies_below_it(#[case] level: Level, #[case] scope: &str, #[case] forbids: bool) {
         let lock = Lock { name: "l".into(), scope: scope.into(), level };
         assert_eq!(lock.forbids(&vm("web")), forbids);
+    }
+
+    #[rstest]
+    #[case::read_only(Level::ReadOnly, false, true)]
+    #[case::of_an_unknown_level(Level::Other, false, true)]
+    #[case::that_stays(Level::CanNotDelete, false, false)]
+    #[case::that_goes(Level::CanNotDelete, true, true)]
+    fn a_lock_forbids_what_is_to_be_done_with_an_identity(
+        #[case] level: Level,
+        #[case] goes: bool,
+        #[case] forbids: bool,
+    ) {
+        let id = |group: &str| {
+            let id: IdentityId = format!("{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/shop-db")
+                .parse()
+                .expect("an id");
+            id
+        };
+        let lock = Lock {
+            name: "keep".into(),
+            scope: GROUP.to_uppercase().replace("/SUBSCRIPTIONS", "/subscriptions"),
+            level,
+        };
+        assert_eq!(lock.forbids_identity(&id(GROUP), goes), forbids);
+        assert!(!lock.forbids_identity(&id(&format!("{GROUP}-two")), goes), "another group");
     }
 }

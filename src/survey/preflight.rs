@@ -56,6 +56,8 @@ pub struct Locked {
     pub lock: String,
     pub scope: String,
     pub machines: Vec<String>,
+    /// That are objects.
+    pub identities: Vec<String>,
 }
 
 /// What the probe found.
@@ -92,7 +94,7 @@ pub async fn preflight(reader: &Reader, wishes: &Wishes, probe: bool) -> Result<
     let needed = missing.iter().filter(|need| need.weight == Weight::Needed);
     found.grants = grants(needed.copied()).into_iter().map(Wanted::of).collect();
     found.missing = missing.iter().map(|need| Missing::of(need)).collect();
-    found.locks = locks(reader, &wishes.machines, &mut found.notes).await;
+    found.locks = locks(reader, wishes, &mut found.notes).await;
     if probe {
         found.preconditions = probes(reader, &wishes.machines).await;
     }
@@ -246,31 +248,41 @@ async fn permissions(
     Ok(granted)
 }
 
-/// Locks that forbid a change of some machine: by subscription, or by group where only that may be looked at.
-async fn locks(reader: &Reader, machines: &BTreeSet<TargetId>, notes: &mut Vec<String>) -> Vec<Locked> {
+/// Locks that forbid something that is declared: by subscription, or by group where only that may be looked at.
+async fn locks(reader: &Reader, wishes: &Wishes, notes: &mut Vec<String>) -> Vec<Locked> {
+    let mut groups: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    let machines = wishes.machines.iter().map(|target| (target.subscription(), target.as_str()));
+    let objects = wishes.objects.keys().map(|id| (id.subscription(), id.as_str()));
+    for (subscription, id) in machines.chain(objects) {
+        groups.entry(subscription).or_default().insert(group_of(id));
+    }
     let mut all: Vec<Lock> = Vec::new();
-    let subscriptions: BTreeSet<&str> = machines.iter().map(TargetId::subscription).collect();
-    for subscription in subscriptions {
+    for (subscription, groups) in groups {
         let scope = format!("/subscriptions/{subscription}");
         if let Ok(locks) = patiently(|| reader.arm().locks(&scope)).await {
             all.extend(locks);
             continue;
         }
-        let of_this = machines.iter().filter(|target| target.subscription() == subscription);
-        let groups: BTreeSet<String> = of_this.map(|target| group_of(target.as_str()).to_owned()).collect();
         for group in groups {
-            match patiently(|| reader.arm().locks(&group)).await {
+            match patiently(|| reader.arm().locks(group)).await {
                 Ok(locks) => all.extend(locks),
                 Err(error) => notes.push(format!("locks on {group} cannot be read: {}", chain(&error))),
             }
         }
     }
+    let machines =
+        |lock: &Lock| wishes.machines.iter().filter(|target| lock.forbids(target)).map(ToString::to_string).collect();
+    let identities = |lock: &Lock| {
+        let locked = wishes.objects.iter().filter(|(id, goes)| lock.forbids_identity(id, **goes));
+        locked.map(|(id, _)| id.to_string()).collect()
+    };
     let locked = all.iter().map(|lock| Locked {
         lock: lock.name.clone(),
         scope: lock.scope.clone(),
-        machines: machines.iter().filter(|target| lock.forbids(target)).map(ToString::to_string).collect(),
+        machines: machines(lock),
+        identities: identities(lock),
     });
-    locked.filter(|locked| !locked.machines.is_empty()).collect()
+    locked.filter(|locked| !locked.machines.is_empty() || !locked.identities.is_empty()).collect()
 }
 
 /// One machine of each kind answers for its endpoint. The PATCH that is sent changes nothing.

@@ -83,6 +83,24 @@ fn a_lock_is_named_and_what_may_not_even_be_read_is_told() -> Result<()> {
 }
 
 #[test]
+fn a_lock_holds_up_identities_that_are_objects_too() -> Result<()> {
+    let cloud = Cloud::start()?;
+    let group = format!("/subscriptions/{}/resourceGroups/{GROUP}", cloud.subscription);
+    cloud.arm.identity(&cloud.subscription, GROUP, "of-the-group").create();
+    let id = format!("{group}/providers/Microsoft.ManagedIdentity/userAssignedIdentities/shop-cache");
+    let object =
+        "apiVersion: lanyard.dev/v1alpha1\nkind: UserAssignedIdentity\nmetadata: {name: cache, namespace: shop}\n";
+    cloud.write("cache.yaml", &format!("{object}spec: {{resourceId: {id}}}\n"))?;
+    let said = cloud.run(&["preflight", "-f", "."])?;
+    assert!(said.code == Some(0), "{said:?}");
+    cloud.arm.restrict(&group, Barrier::ScopeLocked);
+    let said = cloud.run(&["preflight", "-f", "."])?;
+    let told = format!("on {group} forbids what is declared of identities that are objects: {id}");
+    assert!(said.code == Some(2) && said.out.contains(&told), "{said:?}");
+    Ok(())
+}
+
+#[test]
 fn the_probe_is_sent_only_when_it_is_asked_for() -> Result<()> {
     let cloud = Cloud::start()?;
     declared(&cloud)?;
