@@ -2,6 +2,8 @@
 use crate::harness::{Stage, assignment};
 use anyhow::{Context as _, Result, ensure};
 use devenv::world::World;
+use kube::api::{Api, PostParams};
+use lanyard::api::UserAssignedIdentity;
 use serde_json::{Value, json};
 use std::process::Output;
 
@@ -67,6 +69,33 @@ async fn a_plan_on_the_cluster_knows_what_lanyard_attached_and_what_others_decla
     stage.edit("web", |declared| declared.without("shop-db").without("shop-queue")).await?;
     stage.until_ready("web").await?;
     stage.until("shop-db goes", async || Ok(vm.identities() == ["legacy", "shop-queue"])).await
+}
+
+#[tokio::test]
+async fn a_plan_on_the_cluster_finds_what_a_reference_names_there() -> Result<()> {
+    let (stage, world) = (Stage::shared().await?, World::start().await?);
+    stage.identity("shop-db");
+    let vm = stage.vm("web").create();
+    let spec = json!({"resourceId": stage.identity_id("shop-db")});
+    let object = serde_json::from_value(json!({"metadata": {"name": "db"}, "spec": spec}))?;
+    let identities: Api<UserAssignedIdentity> = Api::namespaced(stage.client.clone(), &stage.namespace);
+    identities.create(&PostParams::default(), &object).await?;
+    stage.declare(assignment("web").on(&vm).refers("db")).await?;
+    stage.until_ready("web").await?;
+
+    // The directory has the assignment alone.
+    let file = tempfile::NamedTempFile::new()?;
+    let path = file.path().display().to_string();
+    for (refs, code, planned) in [(json!([{"name": "db"}]), 0, "Keep shop-db"), (json!([]), 2, "Detach shop-db")] {
+        let spec = json!({"target": {"resourceId": vm.id()}, "userAssignedRefs": refs, "systemAssigned": "Unmanaged"});
+        let declared = json!({"apiVersion": "lanyard.dev/v1alpha1", "kind": "IdentityAssignment",
+            "metadata": {"name": "web", "namespace": stage.namespace}, "spec": spec});
+        std::fs::write(file.path(), declared.to_string())?;
+        let output = run(&world, &["plan", "--from-cluster", "-o", "json", "-f", &path]).await?;
+        ensure!(output.status.code() == Some(code), "{output:?}");
+        assert_eq!(actions(&told(&output)?), [planned]);
+    }
+    Ok(())
 }
 
 #[tokio::test]
