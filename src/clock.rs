@@ -2,6 +2,7 @@
 use crate::fail_point;
 use jiff::Timestamp as Wall;
 use lanyard_domain::Moment;
+use std::time::Duration;
 use tokio::time::Instant;
 
 /// The monotonic clock, from where the process began: all graces and expiries are measured by it.
@@ -34,6 +35,11 @@ impl Clock {
     pub fn wall(self) -> Wall {
         wall()
     }
+}
+
+/// As logs and traces tell it.
+pub fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// The time of day, for whom others' times of day are to be compared with it.

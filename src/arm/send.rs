@@ -10,6 +10,7 @@ use super::remaining::remaining;
 use super::reservation::throttled;
 use super::token::{Bearer, Replacement, TokenError, TokenProblem};
 use super::told::{ErrorBody, presentable};
+use crate::clock::milliseconds;
 use crate::health::{in_line, may_take};
 use crate::telemetry::traces::step;
 use lanyard_domain::quota::{Bucket, Key, Left};
@@ -197,7 +198,7 @@ impl Arm {
         let began = Instant::now();
         let asked = async {
             let ready = self.ready(call, reserved).await?;
-            span.record("lanyard.waited_ms", milliseconds(began));
+            span.record("lanyard.waited_ms", milliseconds(began.elapsed()));
             let bearer = ready.bearer.clone();
             Ok((self.exchange(call, ready, attempt).await?, bearer))
         };
@@ -290,10 +291,6 @@ impl Arm {
         self.inner.observer.throttled(key.bucket);
         Pause { bucket: key.bucket, pause: self.inner.limiter.close(key, retry_after) }
     }
-}
-
-fn milliseconds(since: Instant) -> u64 {
-    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
 }
 
 /// What came of a request, in a trace: neither the body nor what an error quotes of it.

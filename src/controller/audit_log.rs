@@ -4,6 +4,7 @@ use super::error::VisitError;
 use super::record::Recorded;
 use super::visit::Visit;
 use crate::arm::{Accepted, ArmError, chain};
+use crate::clock::milliseconds;
 use lanyard_domain::record::Switch;
 use lanyard_domain::{ETag, IdentityId};
 use std::time::Duration;
@@ -72,7 +73,7 @@ pub fn written(
         etag_after,
         client_request_id = recorded.request_id(),
         correlation_id,
-        took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX),
+        took_ms = milliseconds(took),
         outcome = outcome.as_str(),
         error,
         "identities patched",

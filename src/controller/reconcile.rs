@@ -74,10 +74,9 @@ async fn visited(
         Box::pin(rights::explain(context, visit.urgency(), error)).await;
     }
     let next = Box::pin(report::report(context, &mut visit, &end)).instrument(step!("report")).await;
-    let reason = end.as_ref().map_or_else(|error| error.reason().as_str(), |()| "AsPlanned");
-    context.metrics.visited(reason, began.elapsed());
-    let is_over = next.is_none_or(|(_, urgency)| urgency == Urgency::Drift);
-    context.stories.ended(&target, part, Ending { reason, settled: end.is_ok() && is_over });
+    let ending = Ending::of(end.as_ref().err().map(VisitError::reason), next);
+    context.metrics.visited(ending.reason, began.elapsed());
+    context.stories.ended(&target, part, ending);
     if next.is_some() || visit.stored.is_some() {
         context.remember(&target, visit.memory);
     }

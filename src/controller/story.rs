@@ -10,8 +10,11 @@
 //! ```
 //!
 //! Without an exporter nothing is kept here, and no span is made.
+use super::reconcile::Next;
+use crate::clock::milliseconds;
 use crate::telemetry::traces::step;
 use lanyard_domain::pace::Urgency;
+use lanyard_domain::reason::Reason;
 use std::collections::HashMap;
 use std::fmt::Display;
 use std::hash::Hash;
@@ -65,6 +68,14 @@ pub struct Ending {
     pub settled: bool,
 }
 
+impl Ending {
+    /// `trouble`: why it ended early. Who is to be looked at for drift next has all that people wait for.
+    pub fn of(trouble: Option<Reason>, next: Next) -> Self {
+        let is_over = next.is_none_or(|(_, urgency)| urgency == Urgency::Drift);
+        Self { reason: trouble.map_or("AsPlanned", Reason::as_str), settled: trouble.is_none() && is_over }
+    }
+}
+
 impl<K: Clone + Eq + Hash + Display> Stories<K> {
     /// `on`: spans are exported.
     pub fn new(on: bool) -> Self {
@@ -106,7 +117,7 @@ impl<K: Clone + Eq + Hash + Display> Stories<K> {
         let story = inner.open.entry(key.clone()).or_insert_with(|| Story::new(root(key, "look", "")));
         story.visits += 1;
         story.changed = false;
-        let waited = u64::try_from(story.begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let waited = milliseconds(story.begun.elapsed());
         step!(
             "visit",
             parent: &story.root,

@@ -4,6 +4,7 @@ use super::index::Declared;
 use super::visit::{DRIFT, End, LAGS_FOR, Visit, shown_users};
 use crate::api::UserAssignedIdentityStatus;
 use crate::arm::chain;
+use crate::clock::milliseconds;
 use crate::controller::context::Context;
 use crate::controller::events;
 use crate::controller::queue::Urgency;
@@ -362,7 +363,7 @@ pub fn audit(visit: &Visit, audit: &Audit) {
         tags = audit.tags,
         client_request_id = audit.request_id,
         correlation_id = audit.correlation_id,
-        took_ms = u64::try_from(audit.took.as_millis()).unwrap_or(u64::MAX),
+        took_ms = milliseconds(audit.took),
         outcome = audit.outcome,
         error = audit.error,
         "identity written",

@@ -137,10 +137,9 @@ async fn visited(context: &Context, identity: IdentityKey, urgency: Urgency, par
         rights::explain(context, urgency, error).await;
     }
     let next = report::report(context, &mut visit, &end).instrument(step!("report")).await;
-    let reason = end.as_ref().map_or_else(|error| error.reason().as_str(), |_| "AsPlanned");
-    context.metrics.visited_identity(reason);
-    let is_over = next.is_none_or(|(_, urgency)| urgency == Urgency::Drift);
-    context.identity_stories.ended(&identity, part, Ending { reason, settled: end.is_ok() && is_over });
+    let ending = Ending::of(end.as_ref().err().map(IdentityError::reason), next);
+    context.metrics.visited_identity(ending.reason);
+    context.identity_stories.ended(&identity, part, ending);
     if next.is_some() {
         context.identity_memories.remember(&identity, visit.memory);
     }
