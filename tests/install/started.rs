@@ -35,6 +35,8 @@ fn the_program_takes_what_the_overlay_gives_it(#[values(0, 1, 2, 3, 4)] which: u
     for argument in container["args"].as_array().context("no arguments")? {
         program.arg(argument.as_str().context("no text")?);
     }
+    // A pod has all its ports to itself; here others may listen on the usual one.
+    program.arg("--http-listen=127.0.0.1:0");
     for variable in container["env"].as_array().context("no environment")? {
         let name = variable["name"].as_str().context("no name")?;
         let value = value_of(variable)?;
