@@ -73,6 +73,16 @@ impl Standing {
             *self.stalled.entry(reason).or_default() += 1;
         }
     }
+
+    /// It says so no more.
+    pub fn uncount(&mut self, says: Says) {
+        let one_less = |count: &mut usize| *count = count.saturating_sub(1);
+        self.ready.entry(says.ready).and_modify(one_less);
+        if let Some(reason) = says.stalled {
+            self.stalled.entry(reason).and_modify(one_less);
+            self.stalled.retain(|_, count| *count > 0);
+        }
+    }
 }
 
 /// What is counted. Few labels, and none without bounds.

@@ -85,7 +85,7 @@ pub struct Context {
     /// The term ends, or the process: no new work is begun.
     pub stop: CancellationToken,
     clock: Clock,
-    memories: Mutex<HashMap<TargetKey, TargetMemory>>,
+    memories: Mutex<HashMap<TargetKey, Box<TargetMemory>>>,
     preconditions: Preconditions,
     pub probes: Semaphore,
     /// What identities said of themselves.
@@ -179,7 +179,7 @@ impl Context {
     /// Hands out a target's memory for the length of a visit.
     pub fn recall(&self, target: &TargetKey) -> TargetMemory {
         let known = self.memories.lock().unwrap_or_else(PoisonError::into_inner).remove(target);
-        let mut memory = known.unwrap_or_default();
+        let mut memory = known.map(|known| *known).unwrap_or_default();
         if let Some((operation, known_for)) = self.index.intent(target) {
             // Seen while this process stood by, perhaps: its writer has had its time already.
             let seen = Moment(self.now().0.saturating_sub(known_for));
@@ -190,11 +190,11 @@ impl Context {
 
     /// What is remembered of a target, for a look that changes nothing of it.
     pub fn peek(&self, target: &TargetKey) -> Option<TargetMemory> {
-        self.memories.lock().unwrap_or_else(PoisonError::into_inner).get(target).cloned()
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner).get(target).map(|known| known.as_ref().clone())
     }
 
     pub fn remember(&self, target: &TargetKey, memory: TargetMemory) {
-        self.memories.lock().unwrap_or_else(PoisonError::into_inner).insert(target.clone(), memory);
+        self.memories.lock().unwrap_or_else(PoisonError::into_inner).insert(target.clone(), Box::new(memory));
     }
 
     /// Whether the endpoint honours If-Match for this kind, if it was asked.

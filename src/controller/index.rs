@@ -2,7 +2,9 @@
 //!
 //! Synchronous, so that no lock is held across an await. A list replaces what was known only once it is complete:
 //! a slow, broken or refused list never looks like a withdrawal.
+mod folded;
 mod kept;
+mod objects;
 
 use super::identity::IdentityIndex;
 use super::queue::{TargetKey, Urgency};
@@ -10,20 +12,19 @@ use crate::api::IdentityTarget;
 use crate::api::assignment::{Ensure, UserAssignedRef};
 use crate::api::claim::released;
 use crate::api::raw::{self, Readable, Unread};
-use crate::telemetry::{Says, Standing};
+use crate::telemetry::Standing;
 pub use kept::version;
 use kept::{Entry, Kept, KeptTarget, Pool, decides};
 use kube::ResourceExt;
 use kube::api::DynamicObject;
 use lanyard_domain::reference::Reference;
 use lanyard_domain::{IdentityId, TargetId};
+use objects::{Objects, Uid};
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
-
-type Uid = String;
 
 /// So many are remembered until the records have it.
 const MOST_LET_GO: usize = 4_096;
@@ -49,6 +50,7 @@ pub struct Index {
 #[derive(Debug, Default)]
 struct Inner {
     assignments: Objects<Entry>,
+    standing: Standing,
     targets: Objects<KeptTarget>,
     /// Ids of machines and of identities, each kept once.
     keys: Pool<TargetId>,
@@ -73,7 +75,7 @@ impl Inner {
         if self.let_go.len() >= MOST_LET_GO {
             self.let_go.clear();
         }
-        self.let_go.insert(uid.to_owned());
+        self.let_go.insert(uid.into());
     }
 
     /// With ids that are kept once.
@@ -82,10 +84,18 @@ impl Inner {
         (self.keys.share(target), entry)
     }
 
+    fn put_assignment(&mut self, uid: Uid, target: TargetKey, entry: Entry) {
+        self.take_assignment(&uid);
+        self.referring.extend(references(&uid, &entry));
+        self.standing.count(entry.says());
+        self.assignments.put(uid, target, entry);
+    }
+
     /// Takes out what is known of an assignment, and what it refers to.
     fn take_assignment(&mut self, uid: &str) -> Option<TargetKey> {
         let (target, entry) = self.assignments.take(uid)?;
-        for reference in references(uid, &entry) {
+        self.standing.uncount(entry.says());
+        for reference in references(&Uid::from(uid), &entry) {
             self.referring.remove(&reference);
         }
         Some(target)
@@ -99,73 +109,6 @@ impl Inner {
         if self.intents.get(target).is_none_or(|(known, _)| *known != intent.operation) {
             self.intents.insert(target.clone(), (intent.operation.clone(), Instant::now()));
         }
-    }
-}
-
-/// Objects by uid, found by the target that they are about.
-#[derive(Debug)]
-struct Objects<T> {
-    by_uid: HashMap<Uid, (TargetKey, T)>,
-    by_target: BTreeMap<TargetKey, BTreeSet<Uid>>,
-    /// A list on its way.
-    incoming: Option<HashMap<Uid, (TargetKey, T)>>,
-    listed: bool,
-}
-
-impl<T> Default for Objects<T> {
-    fn default() -> Self {
-        Self { by_uid: HashMap::new(), by_target: BTreeMap::new(), incoming: None, listed: false }
-    }
-}
-
-impl<T> Objects<T> {
-    fn of(&self, target: &TargetKey) -> impl Iterator<Item = &T> {
-        let uids = self.by_target.get(target).into_iter().flatten();
-        uids.filter_map(|uid| self.by_uid.get(uid)).map(|(_, object)| object)
-    }
-
-    fn put(&mut self, uid: Uid, target: TargetKey, object: T) {
-        self.take(&uid);
-        self.by_target.entry(target.clone()).or_default().insert(uid.clone());
-        self.by_uid.insert(uid, (target, object));
-    }
-
-    fn take(&mut self, uid: &str) -> Option<(TargetKey, T)> {
-        let (target, object) = self.by_uid.remove(uid)?;
-        if let Some(uids) = self.by_target.get_mut(&target) {
-            uids.remove(uid);
-            if uids.is_empty() {
-                self.by_target.remove(&target);
-            }
-        }
-        Some((target, object))
-    }
-
-    fn begin_list(&mut self) {
-        self.incoming = Some(HashMap::new());
-    }
-
-    fn list(&mut self, uid: Uid, target: TargetKey, object: T) {
-        self.incoming.get_or_insert_default().insert(uid, (target, object));
-    }
-
-    /// Replaces what was known; returns every target of which something came or is another, and what went. Of the first
-    /// list nothing is news: whoever begins to work asks for all.
-    fn end_list(&mut self, same: impl Fn(&T, &T) -> bool) -> (BTreeSet<TargetKey>, HashMap<Uid, (TargetKey, T)>) {
-        let listed = self.incoming.take().unwrap_or_default();
-        let mut known = std::mem::take(&mut self.by_uid);
-        self.by_target.clear();
-        let mut touched = BTreeSet::new();
-        for (uid, (target, object)) in listed {
-            if !known.remove(&uid).is_some_and(|(was_of, was)| was_of == target && same(&was, &object)) {
-                touched.insert(target.clone());
-            }
-            self.put(uid, target, object);
-        }
-        if !std::mem::replace(&mut self.listed, true) {
-            touched.clear();
-        }
-        (touched, known)
     }
 }
 
@@ -241,7 +184,7 @@ impl Index {
         let inner = self.inner();
         let mut targets = BTreeSet::new();
         for (namespace, name) in names {
-            let from = (namespace.clone(), name.clone(), String::new());
+            let from = (namespace.clone(), name.clone(), Uid::default());
             let these = inner.referring.range(from..).take_while(|(ns, n, _)| ns == namespace && n == name);
             let of = |(_, _, uid): &(String, String, Uid)| {
                 inner.assignments.by_uid.get(uid).map(|(target, _)| target.clone())
@@ -285,15 +228,7 @@ impl Index {
 
     /// How the assignments fare, as far as their conditions tell.
     pub fn standing(&self) -> Standing {
-        let inner = self.inner();
-        let mut standing = Standing::default();
-        for (_, entry) in inner.assignments.by_uid.values() {
-            standing.count(match entry {
-                Entry::Read(kept) => kept.says,
-                Entry::Unread(_) => Says::of(&[]),
-            });
-        }
-        standing
+        self.inner().standing.clone()
     }
 
     /// Forgets ids that nothing names any more.
@@ -336,6 +271,9 @@ impl Index {
         let (mut touched, gone) = inner.assignments.end_list(|was, is| was.mark() == is.mark());
         let referring = inner.assignments.by_uid.iter().flat_map(|(uid, (_, entry))| references(uid, entry)).collect();
         inner.referring = referring;
+        let mut standing = Standing::default();
+        inner.assignments.by_uid.values().for_each(|(_, entry)| standing.count(entry.says()));
+        inner.standing = standing;
         for (uid, (target, entry)) in gone {
             inner.note_departure(&uid, entry.released());
             touched.insert(target);
@@ -361,9 +299,7 @@ impl Index {
             Some(_) | None if object.metadata.deletion_timestamp.is_some() => Change::Deletion(target.clone()),
             Some(_) | None => Change::Wishes(target.clone()),
         };
-        inner.take_assignment(&uid);
-        inner.referring.extend(references(&uid, &entry));
-        inner.assignments.put(uid, target, entry);
+        inner.put_assignment(uid, target, entry);
         change
     }
 
@@ -445,7 +381,7 @@ impl Index {
     /// Somebody has changed what we have just written, and the watch was faster than the answer to our write.
     pub fn has_newer(&self, written: &IdentityTarget) -> bool {
         let inner = self.inner();
-        let known = written.metadata.uid.as_ref().and_then(|uid| inner.targets.by_uid.get(uid));
+        let known = written.metadata.uid.as_ref().and_then(|uid| inner.targets.by_uid.get(uid.as_str()));
         known.is_some_and(|(_, known)| known.version > version(&written.metadata) && known.decides != decides(written))
     }
 
@@ -469,7 +405,7 @@ impl Index {
 }
 
 fn understand(object: &DynamicObject) -> Option<(Uid, TargetKey, Entry)> {
-    let uid = object.uid()?;
+    let uid = Uid::from(object.uid()?);
     let (target, entry) = match raw::read(&serde_json::to_value(object).ok()?).ok()? {
         Ok(readable) => (readable.target.clone(), Entry::Read(Box::new(Kept::of(readable)))),
         Err(unread) => (unread.target.clone()?, Entry::Unread(Arc::from(unread))),
@@ -478,12 +414,12 @@ fn understand(object: &DynamicObject) -> Option<(Uid, TargetKey, Entry)> {
 }
 
 /// What an assignment refers to.
-fn references(uid: &str, entry: &Entry) -> Vec<(String, String, Uid)> {
-    entry.refs().into_iter().map(|(namespace, name)| (namespace, name, uid.to_owned())).collect()
+fn references(uid: &Uid, entry: &Entry) -> Vec<(String, String, Uid)> {
+    entry.refs().into_iter().map(|(namespace, name)| (namespace, name, uid.clone())).collect()
 }
 
 fn about(object: &IdentityTarget) -> Option<(Uid, TargetKey)> {
-    Some((object.uid()?, Arc::new(object.record.resource_id.parse().ok()?)))
+    Some((object.uid()?.into(), Arc::new(object.record.resource_id.parse().ok()?)))
 }
 
 #[cfg(test)]
@@ -535,6 +471,42 @@ mod tests {
             Some(serde_json::from_value(json!("2026-01-01T00:00:00Z")).expect("a time"));
         index.apply_target(&deleted);
         assert!(index.has_newer(&ours));
+    }
+
+    #[test]
+    fn what_assignments_say_is_counted_whatever_comes_and_goes() {
+        let assignment = |uid: &str, version: u32, ready: &str| -> DynamicObject {
+            let condition = json!({"type": "Ready", "status": ready, "reason": "AsDeclared", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let stalled = json!({"type": "Stalled", "status": "True", "reason": "InvalidSpec", "message": "", "lastTransitionTime": "2026-01-01T00:00:00Z"});
+            let conditions = if ready == "False" { vec![condition, stalled] } else { vec![condition] };
+            let object = json!({
+                "apiVersion": "lanyard.dev/v1alpha1", "kind": "IdentityAssignment",
+                "metadata": {"name": uid, "namespace": "shop", "uid": uid, "resourceVersion": version.to_string()},
+                "spec": {"target": {"resourceId": "/subscriptions/00000000-0000-0000-0000-000000000001/resourceGroups/g/providers/Microsoft.Compute/virtualMachines/web"}},
+                "status": {"conditions": conditions},
+            });
+            serde_json::from_value(object).expect("an IdentityAssignment")
+        };
+        let index = Index::default();
+        let expected = |all: &[DynamicObject]| {
+            let other = Index::default();
+            all.iter().for_each(|object| {
+                other.apply_assignment(object);
+            });
+            other.standing()
+        };
+        index.apply_assignment(&assignment("a", 1, "False"));
+        index.apply_assignment(&assignment("b", 1, "True"));
+        assert_ne!(index.standing(), Standing::default());
+        index.apply_assignment(&assignment("a", 2, "True"));
+        index.apply_assignment(&assignment("a", 1, "False"));
+        assert_eq!(index.standing(), expected(&[assignment("a", 2, "True"), assignment("b", 1, "True")]));
+        index.begin_assignments();
+        index.list_assignment(&assignment("a", 3, "False"));
+        index.end_assignments();
+        assert_eq!(index.standing(), expected(&[assignment("a", 3, "False")]));
+        index.delete_assignment(&assignment("a", 3, "False"));
+        assert_eq!(index.standing(), Standing::default());
     }
 
     #[tokio::test]

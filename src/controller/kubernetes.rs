@@ -113,16 +113,16 @@ impl Kubernetes {
 
     /// The object as it is now, past any cache.
     pub async fn target(&self, name: &str) -> Result<Option<IdentityTarget>, KubeError> {
-        patiently(self.targets().get_opt(name)).await
+        Ok(patiently(self.targets().get_opt(name)).await?.map(light))
     }
 
     pub async fn create_target(&self, target: &IdentityTarget) -> Result<IdentityTarget, KubeError> {
-        self.write(self.targets().create(&params(), target)).await
+        self.write(self.targets().create(&params(), target)).await.map(light)
     }
 
     /// Writes the whole object under its `resourceVersion`: of two writers with one view, one succeeds.
     pub async fn replace_target(&self, target: &IdentityTarget) -> Result<IdentityTarget, KubeError> {
-        self.write(self.targets().replace(&target.name_any(), &params(), target)).await
+        self.write(self.targets().replace(&target.name_any(), &params(), target)).await.map(light)
     }
 
     /// Deletes this very version of the object.
@@ -204,6 +204,13 @@ impl Kubernetes {
         let recorder = Recorder::new(self.client.clone(), self.reporter.clone());
         self.write(recorder.publish(event, about)).await
     }
+}
+
+/// Without who wrote which field, the heaviest part of an object: a visit holds its own for as long as an operation
+/// lasts. An update without it leaves it to the API server.
+fn light(mut target: IdentityTarget) -> IdentityTarget {
+    target.metadata.managed_fields = None;
+    target
 }
 
 pub(super) fn params() -> PostParams {

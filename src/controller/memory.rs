@@ -8,6 +8,7 @@ use lanyard_domain::judge::Memory;
 use lanyard_domain::pace::Class;
 use lanyard_domain::reason::Reason;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 /// An object, its generation, and when it was asked to be looked at.
 pub type Asked = (String, Option<i64>, Option<String>);
@@ -33,10 +34,7 @@ pub struct TargetMemory {
     pub rollout_told: bool,
     /// What people asked for when it was last acted on.
     wishes: Vec<Asked>,
-    /// What was last said in an Event, so that a retry storm is no Event storm.
-    said: BTreeMap<String, String>,
-    /// What this visit has said so far.
-    saying: BTreeSet<String>,
+    said: Said,
     /// Since when GETs have been showing a state that our last write replaced.
     pub superseded_since: Option<Moment>,
     /// Of its assignments, the versions that we made ourselves.
@@ -46,10 +44,11 @@ pub struct TargetMemory {
 /// Versions of objects that our own writes made of those that the watch has shown, by uid: until it shows them too, the
 /// next write rests on them.
 #[derive(Clone, Debug, Default)]
-pub struct Versions(BTreeMap<String, Made>);
+pub struct Versions(Vec<Made>);
 
 #[derive(Clone, Debug)]
 struct Made {
+    uid: String,
     of: String,
     now: String,
 }
@@ -58,20 +57,22 @@ impl Versions {
     /// The version to write on: that of the object as it was shown, or what we made of that one since.
     pub fn latest(&self, shown: &ObjectMeta) -> Option<String> {
         let version = shown.resource_version.as_ref()?;
-        let made = shown.uid.as_ref().and_then(|uid| self.0.get(uid)).filter(|made| made.of == *version);
+        let made = self.0.iter().find(|made| Some(&made.uid) == shown.uid.as_ref() && made.of == *version);
         Some(made.map_or(version, |made| &made.now).clone())
     }
 
     /// A write of ours on the latest version made this of the object as it was shown.
     pub fn made(&mut self, shown: &ObjectMeta, now: Option<String>) {
         if let (Some(uid), Some(of), Some(now)) = (&shown.uid, &shown.resource_version, now) {
-            self.0.insert(uid.clone(), Made { of: of.clone(), now });
+            self.0.retain(|made| made.uid != *uid);
+            self.0.push(Made { uid: uid.clone(), of: of.clone(), now });
         }
     }
 
     /// Forgets those objects that are none of the target's any more.
     pub fn keep(&mut self, uids: &BTreeSet<&str>) {
-        self.0.retain(|uid, _| uids.contains(uid.as_str()));
+        self.0.retain(|made| uids.contains(made.uid.as_str()));
+        self.0.shrink_to_fit();
     }
 }
 
@@ -144,21 +145,18 @@ impl TargetMemory {
     /// True the first time this is said. The same words again are no news, whatever their ids and numbers,
     /// as long as they are said at every visit.
     pub fn is_news(&mut self, about: &str, note: &str) -> bool {
-        let essence = essence(note);
-        self.saying.insert(about.to_owned());
-        self.said.insert(about.to_owned(), essence.clone()) != Some(essence)
+        self.said.is_news(about, note)
     }
 
     /// It could not be said: it is news again the next time.
     pub fn unsay(&mut self, about: &str) {
-        self.said.remove(about);
+        self.said.unsay(about);
     }
 
     /// A visit has said all that it has to. If it ended well, what it did not say is over, and would be news again:
     /// while there is trouble, kinds of it that come in turn are each told once.
     pub fn has_spoken(&mut self, ended_well: bool) {
-        let saying = std::mem::take(&mut self.saying);
-        self.said.retain(|about, _| !ended_well || saying.contains(about));
+        self.said.has_spoken(ended_well);
     }
 
     /// Trouble is over: the next one counts anew. What a single id suffers from goes on.
@@ -167,6 +165,50 @@ impl TargetMemory {
         self.gone_since = None;
         self.races = 0;
     }
+}
+
+/// What was last said in Events about each matter, so that a retry storm is no Event storm.
+///
+/// As digests: every machine of a fleet has some, and nobody reads them.
+#[derive(Clone, Debug, Default)]
+pub struct Said(Vec<Saying>);
+
+#[derive(Clone, Copy, Debug)]
+struct Saying {
+    about: u64,
+    essence: u64,
+    /// Said since the last visit ended.
+    now: bool,
+}
+
+impl Said {
+    /// Notes it; true if the last words about it were others, or there were none.
+    pub fn is_news(&mut self, about: &str, note: &str) -> bool {
+        let saying = Saying { about: digest(about), essence: digest(&essence(note)), now: true };
+        match self.0.iter_mut().find(|known| known.about == saying.about) {
+            Some(known) => std::mem::replace(known, saying).essence != saying.essence,
+            None => {
+                self.0.reserve_exact(1);
+                self.0.push(saying);
+                true
+            }
+        }
+    }
+
+    fn unsay(&mut self, about: &str) {
+        let about = digest(about);
+        self.0.retain(|known| known.about != about);
+    }
+
+    fn has_spoken(&mut self, ended_well: bool) {
+        self.0.retain_mut(|known| std::mem::take(&mut known.now) || !ended_well);
+    }
+}
+
+fn digest(text: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    text.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A text without the words that hold a digit: correlation ids, times and counts differ from try to try.

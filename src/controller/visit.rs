@@ -133,7 +133,10 @@ impl Visit {
         };
         // The target is ours to write: only what a person asks of it counts.
         let targets = target.map(|metadata| asked(metadata, None)).filter(|(_, _, at)| at.is_some());
-        objects.map(|metadata| asked(metadata, metadata.generation)).chain(targets).collect()
+        let mut all: Vec<Asked> = objects.map(|metadata| asked(metadata, metadata.generation)).chain(targets).collect();
+        // It is remembered until the next visit.
+        all.shrink_to_fit();
+        all
     }
 
     /// The `IdentityTarget` is being deleted: a person wants its record forgotten.

@@ -92,7 +92,10 @@ impl Watch {
                 event = self.events.try_next() => event,
             };
             match event {
-                Ok(Some(event)) => return Ok(Some(event)),
+                Ok(Some(mut event)) => {
+                    lighten(&mut event);
+                    return Ok(Some(event));
+                }
                 Ok(None) => anyhow::bail!("the watch of {} ended", self.what),
                 Err(error) if self.lists == Lists::Streamed && is_refused_to_stream(&error) => {
                     tracing::info!(
@@ -117,6 +120,14 @@ impl Watch {
                 }
             }
         }
+    }
+}
+
+/// Who wrote an object is told to people; which of its fields, which is the heaviest part of it, is of no use here.
+fn lighten(event: &mut Event<DynamicObject>) {
+    let (Event::Apply(object) | Event::Delete(object) | Event::InitApply(object)) = event else { return };
+    for entry in object.metadata.managed_fields.iter_mut().flatten() {
+        entry.fields_v1 = None;
     }
 }
 
@@ -262,7 +273,10 @@ fn hear(parts: &Parts, all: impl IntoIterator<Item = News>) {
 }
 
 fn target_event(parts: &Parts, event: Event<DynamicObject>) {
-    let understood = |object: DynamicObject| parsed::<IdentityTarget>(object, "IdentityTarget");
+    let understood = |mut object: DynamicObject| {
+        object.metadata.managed_fields = None;
+        parsed::<IdentityTarget>(object, "IdentityTarget")
+    };
     match event {
         Event::Init => parts.index.begin_targets(),
         Event::InitApply(object) => {

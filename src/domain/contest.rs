@@ -77,11 +77,19 @@ impl Undone {
     pub fn is_contested(&self) -> bool {
         self.times >= REPAIRED_AT_ONCE
     }
+
+    /// `first`: as if it had been made for the first time now.
+    fn once_more(&self, first: Self) -> Self {
+        let times = self.times.saturating_add(1);
+        let since = if self.times == 0 { first.since } else { self.since.clone() };
+        Self { times, since, until: first.made.after(pause(times)), told: self.told, ..first }
+    }
 }
 
-/// All changes of ours on one target that somebody may undo.
+/// All changes of ours on one target that somebody may undo, each matter once. Every machine of a fleet has some: few, so
+/// that a list is smaller than a map.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
-pub struct Contest(BTreeMap<Matter, Undone>);
+pub struct Contest(Vec<(Matter, Undone)>);
 
 /// What happened, for people: what, how often, since when, and what is done about it.
 #[must_use]
@@ -106,24 +114,21 @@ impl Contest {
     pub fn made(&mut self, patch: &Patch, now: Moment, timestamp: &Timestamp) {
         self.forget_old(now);
         for matter in Matter::of(patch) {
-            self.0.remove(&matter.opposite());
+            let opposite = matter.opposite();
+            self.0.retain(|(known, _)| *known != opposite);
             let first = Undone { times: 0, since: timestamp.clone(), until: now, made: now, seen: false, told: false };
-            self.0
-                .entry(matter)
-                .and_modify(|known| {
-                    let since = if known.times == 0 { timestamp.clone() } else { known.since.clone() };
-                    let times = known.times.saturating_add(1);
-                    *known = Undone {
-                        times,
-                        since,
-                        until: now.after(pause(times)),
-                        made: now,
-                        seen: false,
-                        told: known.told,
-                    };
-                })
-                .or_insert(first);
+            match self.get_mut(&matter) {
+                Some(known) => *known = known.once_more(first),
+                None => {
+                    self.0.reserve_exact(1);
+                    self.0.push((matter, first));
+                }
+            }
         }
+    }
+
+    fn get_mut(&mut self, matter: &Matter) -> Option<&mut Undone> {
+        self.0.iter_mut().find(|(known, _)| known == matter).map(|(_, undone)| undone)
     }
 
     /// Without an `ETag` that guards, nothing tells a change that was undone from a read that lags behind it. A read that
@@ -141,12 +146,14 @@ impl Contest {
 
     /// What is left as it is for now, should it be undone again.
     pub fn waiting(&self, now: Moment) -> impl Iterator<Item = (&Matter, &Undone)> {
-        self.0.iter().filter(move |(_, undone)| undone.until > now && !is_old(undone, now))
+        let waiting = self.0.iter().filter(move |(_, undone)| undone.until > now && !is_old(undone, now));
+        waiting.map(|(matter, undone)| (matter, undone))
     }
 
     #[must_use]
     pub fn get(&self, matter: &Matter) -> Option<&Undone> {
-        self.0.get(matter).filter(|undone| undone.is_contested())
+        let known = self.0.iter().find(|(known, _)| known == matter);
+        known.map(|(_, undone)| undone).filter(|undone| undone.is_contested())
     }
 
     /// When the first of what waits is due.
@@ -157,22 +164,22 @@ impl Contest {
 
     /// A person wants to see it tried: once, at once.
     pub fn hurry(&mut self, now: Moment) {
-        self.0.values_mut().for_each(|undone| undone.until = undone.until.min(now));
+        self.0.iter_mut().for_each(|(_, undone)| undone.until = undone.until.min(now));
     }
 
     /// People changed what they ask of these: nothing is held against anybody.
     pub fn forget(&mut self, asked: impl Fn(&Matter) -> bool) {
-        self.0.retain(|matter, _| !asked(matter));
+        self.0.retain(|(matter, _)| !asked(matter));
     }
 
     /// True once for each contest: people are told once, and read on in the status.
     pub fn is_news(&mut self, matter: &Matter) -> bool {
-        let Some(undone) = self.0.get_mut(matter) else { return false };
+        let Some(undone) = self.get_mut(matter) else { return false };
         !std::mem::replace(&mut undone.told, true)
     }
 
     fn forget_old(&mut self, now: Moment) {
-        self.0.retain(|_, undone| !is_old(undone, now));
+        self.0.retain(|(_, undone)| !is_old(undone, now));
     }
 }
 

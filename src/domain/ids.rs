@@ -3,6 +3,7 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::hash::{Hash, Hasher};
 use std::str::FromStr;
+use std::sync::Arc;
 
 /// What a node's provider id puts before the ARM id.
 const PROVIDER_PREFIX: &str = "azure://";
@@ -12,11 +13,12 @@ pub const MAX_ID_LENGTH: usize = 512;
 
 /// A string that is compared without case and printed as written.
 ///
-/// Folding is Unicode's, since resource group names may hold letters beyond ASCII.
+/// Folding is Unicode's, since resource group names may hold letters beyond ASCII. A copy shares the text: one id is
+/// in claims, record, plan and view at once.
 #[derive(Clone)]
 struct Caseless {
-    written: Box<str>,
-    folded: Box<str>,
+    written: Arc<str>,
+    folded: Arc<str>,
 }
 
 impl Caseless {
@@ -85,10 +87,21 @@ impl MachineKind {
     }
 }
 
+/// Places of an id's parts, which begins with a slash.
+const SUBSCRIPTION: usize = 2;
+const GROUP: usize = 4;
+
+/// Empty where the id has no such part.
+fn part(id: &str, place: usize) -> &str {
+    id.split('/').nth(place).unwrap_or_default()
+}
+
+fn last_part(id: &str) -> &str {
+    id.rsplit('/').next().unwrap_or_default()
+}
+
 /// The parts of an id below a resource group.
 struct Parts<'a> {
-    subscription: &'a str,
-    group: &'a str,
     provider: &'a str,
     types_and_names: Vec<&'a str>,
 }
@@ -115,7 +128,7 @@ fn split(id: &str) -> Result<Parts<'_>, IdError> {
         {
             check_guid(subscription)?;
             check_group(group)?;
-            Ok(Parts { subscription, group, provider, types_and_names: rest.to_vec() })
+            Ok(Parts { provider, types_and_names: rest.to_vec() })
         }
         _ => Err(IdError::NotAnId(id.into())),
     }
@@ -168,9 +181,6 @@ fn one_resource<'a>(id: &str, parts: &Parts<'a>) -> Result<(&'a str, &'a str), I
 pub struct TargetId {
     id: Caseless,
     kind: MachineKind,
-    subscription: Box<str>,
-    group: Box<str>,
-    name: Box<str>,
 }
 
 impl TargetId {
@@ -183,19 +193,19 @@ impl TargetId {
     /// The subscription's GUID in lower case.
     #[must_use]
     pub fn subscription(&self) -> &str {
-        &self.subscription
+        part(self.folded(), SUBSCRIPTION)
     }
 
     /// The resource group's name as written.
     #[must_use]
     pub fn group(&self) -> &str {
-        &self.group
+        part(self.as_str(), GROUP)
     }
 
     /// The machine's name as written.
     #[must_use]
     pub fn name(&self) -> &str {
-        &self.name
+        last_part(self.as_str())
     }
 
     /// The id as it was written, without a provider id's prefix.
@@ -227,13 +237,7 @@ impl FromStr for TargetId {
         if !(1..=64).contains(&name.chars().count()) {
             return Err(IdError::BadMachineName(name.into()));
         }
-        Ok(Self {
-            id: Caseless::new(id),
-            kind,
-            subscription: parts.subscription.to_ascii_lowercase().into(),
-            group: parts.group.into(),
-            name: name.into(),
-        })
+        Ok(Self { id: Caseless::new(id), kind })
     }
 }
 
@@ -263,19 +267,19 @@ impl IdentityId {
     /// The subscription's GUID in lower case; empty for an id of ARM's that has none.
     #[must_use]
     pub fn subscription(&self) -> &str {
-        self.folded().split('/').nth(2).unwrap_or_default()
+        part(self.folded(), SUBSCRIPTION)
     }
 
     /// The resource group's name as written; empty for an id of ARM's that has none.
     #[must_use]
     pub fn group(&self) -> &str {
-        self.as_str().split('/').nth(4).unwrap_or_default()
+        part(self.as_str(), GROUP)
     }
 
     /// The identity's own name: what follows the last slash.
     #[must_use]
     pub fn name(&self) -> &str {
-        self.as_str().rsplit('/').next().unwrap_or_default()
+        last_part(self.as_str())
     }
 }
 

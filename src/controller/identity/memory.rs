@@ -1,6 +1,6 @@
 //! What this process remembers of an identity between visits. Losing it costs time, never an identity.
 use super::index::IdentityKey;
-use crate::controller::memory::{Failures, Versions, essence};
+use crate::controller::memory::{Failures, Said, Versions};
 use crate::controller::queue::TargetKey;
 use lanyard_domain::Moment;
 use lanyard_domain::identity::Known;
@@ -28,19 +28,18 @@ pub struct Memory {
     pub versions: Versions,
     /// What people asked for when it was last looked at.
     pub asked: Vec<(String, Option<i64>, Option<String>)>,
-    said: BTreeMap<String, String>,
+    said: Said,
 }
 
 impl Memory {
     /// True the first time this is said.
     pub fn is_news(&mut self, about: &str, note: &str) -> bool {
-        let essence = essence(note);
-        self.said.insert(about.to_owned(), essence.clone()) != Some(essence)
+        self.said.is_news(about, note)
     }
 
     pub fn all_is_well(&mut self) {
         self.failures = Failures::default();
-        self.said.clear();
+        self.said = Said::default();
     }
 }
 

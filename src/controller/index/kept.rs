@@ -1,5 +1,6 @@
 //! Objects as the index keeps them: what decides lies at hand, the rest is folded small. Of tens of thousands that are
 //! kept, a few are looked at together.
+use super::folded::Folded;
 use crate::api::assignment::{Ensure, UserAssignedRef};
 use crate::api::claim::{claim, released};
 use crate::api::raw::{Readable, Unread};
@@ -8,8 +9,6 @@ use crate::controller::queue::Urgency;
 use crate::telemetry::Says;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use lanyard_domain::IdentityId;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 use std::collections::{BTreeSet, HashSet};
 use std::hash::Hash;
@@ -40,20 +39,8 @@ impl<T: Eq + Hash> Pool<T> {
     }
 }
 
-/// A value as compressed JSON: names of fields and long ids come again and again in an object.
-#[derive(Debug)]
-struct Folded(Box<[u8]>);
-
-impl Folded {
-    fn of(value: &impl Serialize) -> Self {
-        let json = serde_json::to_vec(value).unwrap_or_default();
-        Self(lz4_flex::compress_prepend_size(&json).into())
-    }
-
-    fn open<T: DeserializeOwned>(&self) -> Option<T> {
-        serde_json::from_slice(&lz4_flex::decompress_size_prepended(&self.0).ok()?).ok()
-    }
-}
+/// The whole object once more, by `kubectl apply` as it does by default.
+const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
 /// An assignment.
 #[derive(Debug)]
@@ -71,8 +58,7 @@ pub struct Kept {
     mark: Mark,
     waits_for: Option<Urgency>,
     released: bool,
-    /// What its conditions come to, for whoever counts them.
-    pub says: Says,
+    says: Says,
     /// What it declares to be on its machine, by id.
     pub present: Box<[Arc<IdentityId>]>,
     /// What it refers to, by name.
@@ -110,6 +96,14 @@ impl Entry {
         match self {
             Self::Read(kept) => kept.version,
             Self::Unread(unread) => version(&unread.metadata),
+        }
+    }
+
+    /// What its conditions come to.
+    pub fn says(&self) -> Says {
+        match self {
+            Self::Read(kept) => kept.says,
+            Self::Unread(_) => Says::of(&[]),
         }
     }
 
@@ -155,8 +149,11 @@ impl Entry {
 
 impl Kept {
     pub fn of(mut readable: Readable) -> Self {
-        // The heaviest part of an object; their managers' names are taken already.
+        // The heaviest parts of an object, of no use here; the managers' names are taken already.
         readable.object.metadata.managed_fields = None;
+        if let Some(annotations) = &mut readable.object.metadata.annotations {
+            annotations.remove(LAST_APPLIED);
+        }
         let metadata = &readable.object.metadata;
         let present = readable.claim.user.iter().filter(|(_, ensure)| **ensure == Ensure::Present.into());
         Self {
@@ -277,7 +274,7 @@ mod tests {
             "apiVersion": "lanyard.dev/v1alpha1", "kind": "IdentityAssignment",
             "metadata": {
                 "name": "web", "namespace": "shop", "uid": "u", "resourceVersion": "7", "generation": 3,
-                "annotations": {"lanyard.dev/release": "true", "theirs": "1"}, "finalizers": ["lanyard.dev/identities"],
+                "annotations": {"lanyard.dev/release": "true", "theirs": "1", LAST_APPLIED: "{}"}, "finalizers": ["lanyard.dev/identities"],
                 "managedFields": [{"manager": "kubectl", "operation": "Apply"}],
             },
             "spec": {
@@ -294,10 +291,11 @@ mod tests {
     }
 
     #[test]
-    fn an_assignment_opens_as_it_was_but_for_who_wrote_which_field() {
+    fn an_assignment_opens_as_it_was_but_for_what_is_heavy_and_of_no_use() {
         let mut whole = assignment(&json!({}));
         let kept = Kept::of(whole.clone());
         whole.object.metadata.managed_fields = None;
+        whole.object.metadata.annotations.iter_mut().for_each(|all| assert!(all.remove(LAST_APPLIED).is_some()));
         assert_eq!(whole.managers, ["kubectl"]);
         assert_eq!(kept.open(), Some(whole));
         let present: Vec<&str> = kept.present.iter().map(|id| id.name()).collect();
