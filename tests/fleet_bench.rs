@@ -17,6 +17,7 @@ fn options() -> Options {
         operations: 0.01,
         json: None,
         svg: None,
+        scrapes: None,
         simulated: Simulated::Here,
         bursts: vec![5],
         slow: Duration::from_secs(1),

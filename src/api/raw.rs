@@ -5,6 +5,7 @@ use crate::domain::claims::DefaultIdentityChange;
 use crate::domain::claims::{Claim, ClaimKey, DeletionPolicy, Ensure, Holding, Mode, Stance, SystemWish};
 use crate::domain::{IdentityId, TargetId};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::DynamicObject;
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{BTreeMap, BTreeSet};
@@ -33,6 +34,22 @@ pub struct Readable {
     pub claim: Claim,
     /// Who wrote it: the field managers, for the audit log.
     pub managers: Vec<String>,
+}
+
+/// An object as JSON. What the watches tell of is mostly this; so nothing of it is copied.
+///
+/// # Errors
+/// Metadata that cannot be written as JSON: there is none such.
+pub fn json(object: DynamicObject) -> serde_json::Result<Value> {
+    let mut all = object.data;
+    if let Value::Object(fields) = &mut all {
+        if let Some(types) = object.types {
+            fields.insert("apiVersion".into(), types.api_version.into());
+            fields.insert("kind".into(), types.kind.into());
+        }
+        fields.insert("metadata".into(), serde_json::to_value(object.metadata)?);
+    }
+    Ok(all)
 }
 
 /// Reads an object as the API server told it: in full, or as far as it is legible.

@@ -5,6 +5,7 @@ use super::identities::Answers;
 use super::identity::{IdentityKey, Memories};
 use super::index::Index;
 use super::kubernetes::Kubernetes;
+use super::line::Line;
 use super::memory::TargetMemory;
 use super::queue::{Gate, Queue, TargetKey};
 use super::repeats::Repeats;
@@ -80,6 +81,8 @@ pub struct Context {
     pub slots: Arc<Semaphore>,
     /// How many may be busy after it: hundreds that go on together must not keep a person's change from its turn.
     pub slots_after: Arc<Semaphore>,
+    /// Those that wait for such a slot.
+    pub line_after: Line,
     /// How many visits of one subscription may be busy that go on after an operation, beside those that began.
     pub resumed: Places,
     /// The term ends, or the process: no new work is begun.
@@ -143,6 +146,7 @@ impl Context {
             writer: format!("{}/{}", parts.instance, uuid::Uuid::new_v4()),
             slots: Arc::new(Semaphore::new(parts.concurrency.div_ceil(2))),
             slots_after: Arc::new(Semaphore::new(parts.concurrency.div_ceil(2))),
+            line_after: Line::new(parts.concurrency),
             resumed: Places::new((parts.concurrency / 8).max(2)),
             stop: parts.stop.child_token(),
             clock: parts.clock,

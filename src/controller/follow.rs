@@ -37,6 +37,7 @@ pub async fn follow(
     // Many operations may end together, and what they read next may hang.
     visit.place = Some(in_line(context.resumed.acquire(visit.target.subscription())).await);
     context.queue.resumed(&visit.target);
+    let _stands = context.line_after.stand();
     visit.slot = in_line(context.slots_after.clone().acquire_owned()).await.ok();
     Ok(end)
 }

@@ -113,7 +113,7 @@ async fn confirm(context: &Context, record: &Record, read: &[Arc<Readable>]) -> 
         let key = &read.claim.key;
         match context.kubernetes.assignment(key).await {
             Ok(Some(object)) if object.metadata.uid.as_deref() == Some(&key.uid) => {
-                context.index.apply_assignment(&object);
+                context.index.apply_assignment(object);
                 confirmed.insert(key.uid.clone());
             }
             // Whether it is gone is asked in the way that proves it.

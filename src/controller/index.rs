@@ -13,6 +13,7 @@ use crate::api::assignment::{Ensure, UserAssignedRef};
 use crate::api::claim::released;
 use crate::api::raw::{self, Readable, Unread};
 use crate::telemetry::Standing;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 pub use kept::version;
 use kept::{Entry, Kept, KeptTarget, Pool, decides};
 use kube::ResourceExt;
@@ -252,15 +253,15 @@ impl Index {
         self.inner().assignments.begin_list();
     }
 
-    pub fn list_assignment(&self, object: &DynamicObject) {
+    pub fn list_assignment(&self, object: DynamicObject) {
+        let name = name_of(&object);
         if let Some((uid, target, entry)) = understand(object) {
             let mut inner = self.inner();
             let (target, entry) = inner.shared(target, entry);
             inner.assignments.list(uid, target, entry);
         } else {
-            let object = format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any());
             tracing::error!(
-                object,
+                object = name,
                 "this IdentityAssignment names no target that can be read; nothing is done about it"
             );
         }
@@ -283,10 +284,9 @@ impl Index {
         touched
     }
 
-    pub fn apply_assignment(&self, object: &DynamicObject) -> Change {
-        let Some((uid, target, entry)) = understand(object) else {
-            return Change::Illegible(format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any()));
-        };
+    pub fn apply_assignment(&self, object: DynamicObject) -> Change {
+        let (name, goes) = (name_of(&object), object.metadata.deletion_timestamp.is_some());
+        let Some((uid, target, entry)) = understand(object) else { return Change::Illegible(name) };
         let mut inner = self.inner();
         let (target, entry) = inner.shared(target, entry);
         let known = inner.assignments.by_uid.get(&uid).map(|(_, entry)| entry);
@@ -296,7 +296,7 @@ impl Index {
         let known = known.map(Entry::mark);
         let change = match known {
             Some(known) if known == entry.mark() => Change::Nothing,
-            Some(_) | None if object.metadata.deletion_timestamp.is_some() => Change::Deletion(target.clone()),
+            Some(_) | None if goes => Change::Deletion(target.clone()),
             Some(_) | None => Change::Wishes(target.clone()),
         };
         inner.put_assignment(uid, target, entry);
@@ -334,6 +334,13 @@ impl Index {
         }
         self.listed.notify_one();
         touched
+    }
+
+    /// This version of a target's object is known, or a newer one is: most of what the watch tells are our own writes.
+    pub fn has_seen(&self, metadata: &ObjectMeta) -> bool {
+        let inner = self.inner();
+        let known = metadata.uid.as_ref().and_then(|uid| inner.targets.by_uid.get(uid.as_str()));
+        known.is_some_and(|(_, known)| known.version >= version(metadata))
     }
 
     /// Keeps the newer of two versions: a watch may tell of our own last-but-one write after the answer to the last.
@@ -404,9 +411,13 @@ impl Index {
     }
 }
 
-fn understand(object: &DynamicObject) -> Option<(Uid, TargetKey, Entry)> {
+fn name_of(object: &DynamicObject) -> String {
+    format!("{}/{}", object.namespace().unwrap_or_default(), object.name_any())
+}
+
+fn understand(object: DynamicObject) -> Option<(Uid, TargetKey, Entry)> {
     let uid = Uid::from(object.uid()?);
-    let (target, entry) = match raw::read(&serde_json::to_value(object).ok()?).ok()? {
+    let (target, entry) = match raw::read(&raw::json(object).ok()?).ok()? {
         Ok(readable) => (readable.target.clone(), Entry::Read(Box::new(Kept::of(readable)))),
         Err(unread) => (unread.target.clone()?, Entry::Unread(Arc::from(unread))),
     };
@@ -490,19 +501,19 @@ mod tests {
         let index = Index::default();
         let expected = |all: &[DynamicObject]| {
             let other = Index::default();
-            all.iter().for_each(|object| {
-                other.apply_assignment(object);
-            });
+            for object in all {
+                other.apply_assignment(object.clone());
+            }
             other.standing()
         };
-        index.apply_assignment(&assignment("a", 1, "False"));
-        index.apply_assignment(&assignment("b", 1, "True"));
+        index.apply_assignment(assignment("a", 1, "False"));
+        index.apply_assignment(assignment("b", 1, "True"));
         assert_ne!(index.standing(), Standing::default());
-        index.apply_assignment(&assignment("a", 2, "True"));
-        index.apply_assignment(&assignment("a", 1, "False"));
+        index.apply_assignment(assignment("a", 2, "True"));
+        index.apply_assignment(assignment("a", 1, "False"));
         assert_eq!(index.standing(), expected(&[assignment("a", 2, "True"), assignment("b", 1, "True")]));
         index.begin_assignments();
-        index.list_assignment(&assignment("a", 3, "False"));
+        index.list_assignment(assignment("a", 3, "False"));
         index.end_assignments();
         assert_eq!(index.standing(), expected(&[assignment("a", 3, "False")]));
         index.delete_assignment(&assignment("a", 3, "False"));

@@ -185,14 +185,12 @@ impl Said {
     /// Notes it; true if the last words about it were others, or there were none.
     pub fn is_news(&mut self, about: &str, note: &str) -> bool {
         let saying = Saying { about: digest(about), essence: digest(&essence(note)), now: true };
-        match self.0.iter_mut().find(|known| known.about == saying.about) {
-            Some(known) => std::mem::replace(known, saying).essence != saying.essence,
-            None => {
-                self.0.reserve_exact(1);
-                self.0.push(saying);
-                true
-            }
+        if let Some(known) = self.0.iter_mut().find(|known| known.about == saying.about) {
+            return std::mem::replace(known, saying).essence != saying.essence;
         }
+        self.0.reserve_exact(1);
+        self.0.push(saying);
+        true
     }
 
     fn unsay(&mut self, about: &str) {

@@ -15,6 +15,7 @@ mod identities;
 mod identity;
 mod index;
 mod kubernetes;
+mod line;
 mod memory;
 mod needs;
 mod news;

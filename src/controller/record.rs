@@ -5,6 +5,7 @@ use super::events;
 use super::identities::wishes;
 use super::kubernetes::KubeError;
 use super::queue::{TargetKey, Urgency};
+use super::report::first_view;
 use super::visit::Visit;
 use crate::api::{IdentityTarget, TargetRecord};
 use crate::fail_point::{self, Point};
@@ -56,7 +57,8 @@ pub async fn record(
     let intended = begun(intended, plan, &visit.identities, &wishes(visit));
     // The age counts from before the write: its answer may have been on its way for long.
     let written = context.now();
-    write(context, visit, &intended, None).await?;
+    let view = first_view(context, visit, claims);
+    write(context, visit, &intended, view).await?;
     visit.record = intended;
     Ok(Recorded { patch, request_id, written })
 }

@@ -9,6 +9,7 @@ use super::schedule::{failed, next_look};
 use super::status::{self, View};
 use super::visit::Visit;
 use super::{events, finalizers, gather, news, record};
+use crate::api::IdentityTargetStatus;
 use crate::api::raw::Readable;
 use crate::arm::chain;
 use crate::fail_point::{self, Point};
@@ -313,6 +314,17 @@ async fn tell_of_record_trouble(
         write_status(context, &mut visit.memory.versions, read, &status).await?;
     }
     Ok(())
+}
+
+/// The view that a new record begins with: until the change has ended, nobody is to take the machine for settled.
+pub fn first_view(context: &Context, visit: &Visit, claims: &Complete<Claims>) -> Option<IdentityTargetStatus> {
+    if visit.stored.is_some() {
+        return None;
+    }
+    let verdicts = verdicts(context, visit, claims, &End::Applying);
+    let none = BTreeMap::<IdentityId, Trouble>::new();
+    let view = View { live: visit.live.as_deref(), plan: visit.plan.as_ref(), if_enforced: None, troubles: &none };
+    Some(status::of_target(visit, &of_all(claims, &verdicts, visit.plan.as_ref()), &view, &context.wall()))
 }
 
 /// Said while an operation lasts longer than people like to wait for a word.

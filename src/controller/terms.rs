@@ -170,9 +170,11 @@ async fn visit(context: Arc<Context>, target: TargetKey, urgency: Urgency, slot:
     context.queue.done(&target, next);
 }
 
-/// A slot first, then the most urgent target of that moment: who comes late and is urgent overtakes.
+/// A slot first, then the most urgent target of that moment: who comes late and is urgent overtakes. What was begun is
+/// brought to its end before more is begun.
 async fn next_visit(context: Arc<Context>) -> (TargetKey, Urgency, Option<OwnedSemaphorePermit>) {
     let slot = context.slots.clone().acquire_owned().await.ok();
+    context.line_after.lets_begin().await;
     let (target, urgency) = context.queue.next(&context.gate).await;
     (target, urgency, slot)
 }

@@ -5,12 +5,13 @@ use super::index::Change;
 use super::queue::{TargetKey, Urgency};
 use super::schedule::jitter;
 use super::way;
+use crate::api::raw;
 use crate::api::{IdentityAssignment, IdentityRecord, IdentityTarget, UserAssignedIdentity};
 use futures::{StreamExt, TryStreamExt};
-use kube::Resource;
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{self, Event, watcher};
+use kube::{Resource, ResourceExt as _};
 use lanyard_domain::identity::Policy;
 use std::sync::Arc;
 use std::time::Duration;
@@ -160,14 +161,20 @@ fn is_gone(error: &watcher::Error) -> bool {
 fn assignment_event(parts: &Parts, event: Event<DynamicObject>) {
     match event {
         Event::Init => parts.index.begin_assignments(),
-        Event::InitApply(object) => parts.index.list_assignment(&object),
+        Event::InitApply(object) => parts.index.list_assignment(object),
         Event::InitDone => {
             for target in parts.index.end_assignments() {
                 push(parts, target, Urgency::Change, None, listed);
             }
         }
-        Event::Apply(object) => enqueue(parts, parts.index.apply_assignment(&object), &object),
-        Event::Delete(object) => enqueue(parts, parts.index.delete_assignment(&object), &object),
+        Event::Apply(object) => {
+            let (namespace, name) = names(&object);
+            enqueue(parts, parts.index.apply_assignment(object), &namespace, &name);
+        }
+        Event::Delete(object) => {
+            let (namespace, name) = names(&object);
+            enqueue(parts, parts.index.delete_assignment(&object), &namespace, &name);
+        }
     }
 }
 
@@ -177,12 +184,15 @@ fn push(parts: &Parts, target: TargetKey, urgency: Urgency, namespace: Option<&s
     parts.queue.push(target, urgency, namespace);
 }
 
-fn enqueue(parts: &Parts, change: Change, object: &DynamicObject) {
-    let namespace = object.metadata.namespace.as_deref();
-    let name = || format!("{}/{}", namespace.unwrap_or_default(), object.metadata.name.as_deref().unwrap_or_default());
+fn names(object: &DynamicObject) -> (String, String) {
+    (object.namespace().unwrap_or_default(), object.name_any())
+}
+
+fn enqueue(parts: &Parts, change: Change, namespace: &str, name: &str) {
+    let by = || format!("{namespace}/{name}");
     match change {
-        Change::Wishes(target) => push(parts, target, Urgency::Change, namespace, name),
-        Change::Deletion(target) => push(parts, target, Urgency::Deletion, namespace, name),
+        Change::Wishes(target) => push(parts, target, Urgency::Change, Some(namespace), by),
+        Change::Deletion(target) => push(parts, target, Urgency::Deletion, Some(namespace), by),
         Change::Nothing => {}
         Change::Illegible(object) => {
             tracing::error!(
@@ -199,8 +209,8 @@ fn listed() -> String {
 
 /// An object as its kind, if it fits.
 fn parsed<K: serde::de::DeserializeOwned>(object: DynamicObject, kind: &'static str) -> Option<K> {
-    let (namespace, name) = (object.metadata.namespace.clone(), object.metadata.name.clone());
-    let parsed = serde_json::to_value(object).and_then(serde_json::from_value::<K>);
+    let (namespace, name) = names(&object);
+    let parsed = raw::json(object).and_then(serde_json::from_value::<K>);
     parsed.inspect_err(|error| tracing::error!(kind, namespace, name, %error, "this object cannot be read")).ok()
 }
 
@@ -289,6 +299,7 @@ fn target_event(parts: &Parts, event: Event<DynamicObject>) {
                 push(parts, target, Urgency::Change, None, listed);
             }
         }
+        Event::Apply(object) if parts.index.has_seen(&object.metadata) => {}
         Event::Apply(object) => {
             let target = understood(object).and_then(|object| parts.index.apply_target(&object));
             if let Some(target) = target {

@@ -117,12 +117,11 @@ impl Contest {
             let opposite = matter.opposite();
             self.0.retain(|(known, _)| *known != opposite);
             let first = Undone { times: 0, since: timestamp.clone(), until: now, made: now, seen: false, told: false };
-            match self.get_mut(&matter) {
-                Some(known) => *known = known.once_more(first),
-                None => {
-                    self.0.reserve_exact(1);
-                    self.0.push((matter, first));
-                }
+            if let Some(known) = self.get_mut(&matter) {
+                *known = known.once_more(first);
+            } else {
+                self.0.reserve_exact(1);
+                self.0.push((matter, first));
             }
         }
     }

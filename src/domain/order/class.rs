@@ -97,8 +97,12 @@ impl<K: Scheduled> Class<K> {
         let (subscription, of) = self.subscriptions.enter(target.clone().subscription());
         let namespace = of.add(namespace, arrival, target);
         of.full = full;
+        let is_new = of.namespaces.is_new(&namespace);
         self.count += 1;
         self.settle(&subscription);
+        if is_new {
+            self.subscriptions.hurry(&subscription);
+        }
         namespace
     }
 

@@ -120,6 +120,34 @@ fn one_change_overtakes_a_crowd_of_namespaces() {
 }
 
 #[test]
+fn a_few_changes_one_after_another_pass_a_crowd_in_their_own_subscription_and_in_others() {
+    let mut scheduler = scheduler();
+    for number in 0..400 {
+        let subscription = if number % 2 == 0 { ONE } else { TWO };
+        let namespace = format!("many{}", number % 10);
+        let target = target_in(subscription, &format!("a{number}"));
+        scheduler.push(at(0), target, Urgency::Change, Some(&namespace));
+    }
+    let next = |scheduler: &mut Scheduler<_>| {
+        let target = scheduler.begin_one(at(0));
+        scheduler.done(at(0), &target, None);
+        target
+    };
+    for _ in 0..100 {
+        next(&mut scheduler);
+    }
+    let mut waited = Vec::new();
+    for number in 0..6 {
+        next(&mut scheduler);
+        scheduler.push(at(0), target_in(ONE, &format!("b{number}")), Urgency::Change, Some("few"));
+        let turns = (0..).take_while(|_| !next(&mut scheduler).name().starts_with('b'));
+        waited.push(turns.count());
+    }
+    assert_eq!(waited[..4], [0; 4], "at once, though the subscription has had its turn: {waited:?}");
+    assert!(waited[4..].iter().all(|turns| (5..=20).contains(turns)), "then in turn: {waited:?}");
+}
+
+#[test]
 fn who_comes_back_at_once_takes_turns_all_the_same() {
     let mut scheduler = scheduler();
     for number in 0..10 {

@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
-use arm_simulator::Settings;
+use arm_simulator::{Effect, Fault, Settings};
 use devenv::parts::{Part, Parts};
 use kube::api::PostParams;
 use lanyard::api::UserAssignedIdentity;
@@ -92,5 +92,23 @@ async fn an_object_is_current_only_once_the_machine_has_what_it_declares() -> Re
     };
     stage.until("it to be gone", gone).await?;
     assert_eq!(vm.identities(), ["legacy"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_machine_that_is_being_changed_for_the_first_time_is_in_progress() -> Result<()> {
+    let own = Own::new(Settings::quick()).await?;
+    let _controller = own.start(&[])?;
+    let stage = own.stage()?;
+    let vm = stage.vm("web").create();
+    stage.arm.fault(Fault::new("PATCH", &vm.id(), Effect::HoldOperation {}));
+    stage.declare(assignment("web").on(&vm).present("shop-db")).await?;
+    stage.until("its operation to run", async || Ok(!vm.is_idle())).await?;
+    let target = serde_json::to_value(stage.target(&vm).await?.context("it has no record")?)?;
+    assert_eq!(kstatus(std::slice::from_ref(&target))?, ["InProgress"], "{target:#}");
+    stage.arm.finish_operations();
+    stage.until_ready("web").await?;
+    let target = serde_json::to_value(stage.target(&vm).await?.context("it has no record")?)?;
+    assert_eq!(kstatus(std::slice::from_ref(&target))?, ["Current"], "{target:#}");
     Ok(())
 }

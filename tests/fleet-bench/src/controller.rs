@@ -9,6 +9,7 @@ use tokio::time::Instant;
 
 use crate::azure::Azure;
 use crate::process;
+use crate::scrapes::Scrapes;
 use crate::wait::until;
 
 /// A process that has much to put in order may take its time to stop.
@@ -22,6 +23,7 @@ pub struct Controller {
     log: PathBuf,
     /// Where its metrics are, once it listens.
     listen: String,
+    scrapes: Option<Scrapes>,
     http: reqwest::Client,
     pub begun: Instant,
 }
@@ -47,7 +49,7 @@ impl Controller {
             Ok(pid.zip(listens(&fs::read_to_string(&log_file).unwrap_or_default())))
         });
         let (pid, listen) = found.await.with_context(|| end_of(&log))?;
-        Ok(Self { process, pid, log, listen, http: reqwest::Client::builder().build()?, begun })
+        Ok(Self { process, pid, log, listen, http: reqwest::Client::builder().build()?, begun, scrapes: None })
     }
 
     /// As Kubernetes stops it: told, then waited for.
@@ -74,6 +76,13 @@ impl Controller {
         let text = self.http.get(format!("http://{}/metrics", self.listen)).send().await?.text().await?;
         let is_none = |name: &str| is_zero(&text, name).with_context(|| format!("the program tells no {name}"));
         Ok(ready && is_none("targets_due")? && is_none("targets_under_way")?)
+    }
+
+    /// Keeps what its /metrics tells, for as long as it runs.
+    pub fn scrape_into(&mut self, directory: &Path) -> Result<()> {
+        fs::create_dir_all(directory).with_context(|| format!("cannot make {}", directory.display()))?;
+        self.scrapes = Some(Scrapes::of(&self.listen, self.http.clone(), directory.to_owned()));
+        Ok(())
     }
 
     pub fn last_words(&self) -> String {

@@ -21,6 +21,7 @@ mod options;
 mod process;
 mod report;
 mod scenarios;
+mod scrapes;
 mod stage;
 mod wait;
 

@@ -68,6 +68,9 @@ pub struct Options {
     /// Draws the curves into figures.svg in this directory
     #[arg(long, value_name = "DIR")]
     pub svg: Option<PathBuf>,
+    /// Keeps what /metrics tells every two seconds, a file each, in this directory
+    #[arg(long, value_name = "DIR")]
+    pub scrapes: Option<PathBuf>,
     #[arg(skip)]
     pub simulated: Simulated,
     /// Machines that get an identity at once, in the scenario of that name.

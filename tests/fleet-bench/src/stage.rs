@@ -29,6 +29,8 @@ pub struct Stage {
     pub controller: Option<Controller>,
     program: PathBuf,
     flags: Vec<String>,
+    /// Where answers of /metrics go.
+    scrapes: Option<PathBuf>,
     starts: usize,
     /// Kilobytes: the most that any process of the program that was stopped had resident.
     peak: u64,
@@ -65,6 +67,7 @@ impl Stage {
             controller: None,
             program: options.lanyard.clone().context("no program to measure")?,
             flags: options.with.clone(),
+            scrapes: options.scrapes.clone(),
             starts: 0,
             peak: 0,
             control_plane,
@@ -84,7 +87,10 @@ impl Stage {
     pub async fn start_controller(&mut self) -> Result<()> {
         self.starts += 1;
         let (control_plane, azure) = (&self.control_plane, &self.azure);
-        let controller = Controller::start(&self.program, &self.flags, control_plane, azure, self.starts).await?;
+        let mut controller = Controller::start(&self.program, &self.flags, control_plane, azure, self.starts).await?;
+        if let Some(directory) = &self.scrapes {
+            controller.scrape_into(directory)?;
+        }
         self.controller = Some(controller);
         Ok(())
     }

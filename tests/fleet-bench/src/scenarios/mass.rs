@@ -38,6 +38,8 @@ pub async fn measure(stage: &Stage, fleet: &Fleet, pace: f64, options: &Options,
     ensure!(waits.len() == IN_BETWEEN, "of {IN_BETWEEN} changes in between {} were sent", waits.len());
     let worst = percentile(&waits, 100).as_secs_f64();
     report.add(Row::new("mass-hasty", "one change while all get one more: worst of five", worst, "s").at_most(2.0));
+    let apply = watch.longest_apply.as_secs_f64();
+    report.add(Row::new("mass-hasty-apply", "  of which the API server took to accept it, at most", apply, "s"));
     tell(&cost, &Bound::of(&cost, fleet, longest, pace, options), fleet, report);
     let (least, most) = patches_each(stage, mark, fleet).await?;
     report.add(Row::new("mass-patches-least", "all get one more: PATCHes a target, least", least, "").exactly(1.0));

@@ -12,6 +12,7 @@ use jiff::Timestamp;
 use serde_json::json;
 use std::collections::HashMap;
 use std::time::Duration;
+use tokio::time::Instant;
 
 use crate::kubernetes::Wish;
 use crate::options::{Options, Scenario};
@@ -69,12 +70,17 @@ async fn operations_last(stage: &Stage, time: Duration) -> Result<()> {
 #[derive(Default)]
 struct Stopwatch {
     applied: Vec<(String, Timestamp)>,
+    /// What the longest of the applies took by itself.
+    longest_apply: Duration,
 }
 
 impl Stopwatch {
     async fn apply(&mut self, stage: &Stage, wish: &Wish) -> Result<()> {
         self.applied.push((wish.machine.to_lowercase(), Timestamp::now()));
-        stage.kubernetes.apply(wish).await
+        let begun = Instant::now();
+        stage.kubernetes.apply(wish).await?;
+        self.longest_apply = self.longest_apply.max(begun.elapsed());
+        Ok(())
     }
 
     /// How long each took from before its apply until its PATCH came, the shortest first. Those without are left out.
