@@ -65,6 +65,7 @@ async fn visited(
     slot: Option<OwnedSemaphorePermit>,
     part: &Span,
 ) -> Next {
+    tracing::debug!(?urgency, "a visit begins");
     let memory = context.recall(&target);
     let began = Instant::now();
     let mut visit = Visit::new(target.clone(), urgency, context.now(), memory);

@@ -180,6 +180,7 @@ fn assignment_event(parts: &Parts, event: Event<DynamicObject>) {
 
 /// A target is to be visited because of the object of this name; a trace begins here.
 fn push(parts: &Parts, target: TargetKey, urgency: Urgency, namespace: Option<&str>, by: impl FnOnce() -> String) {
+    tracing::debug!(machine = %target, ?urgency, namespace, "a watch tells of something new: the machine is to be visited");
     parts.stories.changed(&target, by);
     parts.queue.push(target, urgency, namespace);
 }

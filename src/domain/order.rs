@@ -12,6 +12,7 @@
 //! ```
 mod class;
 mod fair;
+mod recent;
 
 use crate::pace::Urgency;
 use crate::{IdentityId, Moment, TargetId};

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use anyhow::{Context as _, Result, ensure};
 use arm_simulator::{Effect, Fault, Machine, Settings};
+use devenv::picture;
 use kube::api::{Api, PostParams};
 use lanyard::api::UserAssignedIdentity;
 use lanyard::domain::reason::Reason;
@@ -224,7 +225,30 @@ async fn alerts_and_dashboard_ask_for_what_a_running_controller_tells() -> Resul
     ] {
         ensure!(scraped.contains(sample), "{sample} is not in:\n{scraped}");
     }
+    every_panel_is_drawn(&scraped)
+}
+
+/// Prometheus itself answers what the panels ask, of a scrape and another a little later.
+fn every_panel_is_drawn(scraped: &str) -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    for time in ["1700000000000", "1700000015000"] {
+        std::fs::write(folder.path().join(format!("{time}.prom")), scraped_body(scraped))?;
+    }
+    let out = folder.path().join("dashboard.svg");
+    picture::draw(folder.path(), &out)?;
+    let drawn = std::fs::read_to_string(out)?;
+    let dashboard: Value = serde_json::from_str(&component("dashboard/dashboard.json")?)?;
+    for panel in dashboard["panels"].as_array().context("no panels")? {
+        let title = panel["title"].as_str().context("a panel without a title")?;
+        ensure!(drawn.contains(&format!(">{}<", title.replace('\'', "&#39;"))), "{title} is not drawn");
+    }
+    ensure!(drawn.matches(">No data<").count() < 8, "{drawn}");
     Ok(())
+}
+
+/// What follows the headers of the answer.
+fn scraped_body(answer: &str) -> &str {
+    answer.split_once("\r\n\r\n").map_or(answer, |(_, body)| body)
 }
 
 #[test]

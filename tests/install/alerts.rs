@@ -124,3 +124,11 @@ fn each_alert_fires_when_it_should_and_is_silent_when_it_should_be() -> Result<(
     std::fs::write(folder.path().join("tests.yaml"), tests.to_string())?;
     passes(&promtool(&["test", "rules", "tests.yaml"], folder.path())?)
 }
+
+#[test]
+fn the_program_that_draws_the_dashboard_passes_its_own_tests() -> Result<()> {
+    let module = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/prometheus");
+    let go = ["test", "-trimpath", "./picture"];
+    let tested = Command::new("go").args(go).env("CGO_ENABLED", "0").env("GOWORK", "off").current_dir(module).output();
+    passes(&tested.context("go cannot be run")?)
+}

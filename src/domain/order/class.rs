@@ -1,6 +1,7 @@
 //! What is due in one class of urgency: by subscription, and there by namespace.
 use super::Scheduled;
 use super::fair::{Content, Fair, Name};
+use super::recent::Recent;
 use crate::Moment;
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,6 +10,7 @@ pub(super) struct Class<K> {
     subscriptions: Fair<OfSubscription<K>>,
     /// Subscriptions that nothing may be asked of until then.
     shut: BTreeSet<(Moment, Name)>,
+    recent: Recent,
     count: usize,
 }
 
@@ -26,7 +28,7 @@ type OfNamespace<K> = BTreeMap<u64, K>;
 
 impl<K> Default for Class<K> {
     fn default() -> Self {
-        Self { subscriptions: Fair::default(), shut: BTreeSet::new(), count: 0 }
+        Self { subscriptions: Fair::default(), shut: BTreeSet::new(), recent: Recent::default(), count: 0 }
     }
 }
 
@@ -53,12 +55,19 @@ impl<K: Scheduled> OfSubscription<K> {
         self.count > 0 && !self.full && self.shut.is_none()
     }
 
-    fn add(&mut self, namespace: &str, arrival: u64, target: K) -> Name {
+    fn add(&mut self, namespace: &str, arrival: u64, target: K, recent: &Recent) -> Name {
         let (namespace, queue) = self.namespaces.enter(namespace);
         queue.insert(arrival, target);
         self.namespaces.set_waiting(&namespace, true);
+        self.hurry_if_new(&namespace, recent);
         self.count += 1;
         namespace
+    }
+
+    fn hurry_if_new(&mut self, namespace: &Name, recent: &Recent) {
+        if let Some(rank) = recent.rank(namespace) {
+            self.namespaces.hurry(namespace, rank);
+        }
     }
 
     fn remove(&mut self, namespace: &Name, arrival: u64) -> bool {
@@ -70,13 +79,15 @@ impl<K: Scheduled> OfSubscription<K> {
         removed
     }
 
-    fn take(&mut self) -> Option<K> {
+    fn take(&mut self, recent: &mut Recent) -> Option<K> {
         let namespace = self.namespaces.first()?.clone();
         let queue = self.namespaces.get_mut(&namespace)?;
         let (_, target) = queue.pop_first()?;
         let waits = !queue.is_empty();
         self.namespaces.serve(&namespace);
         self.namespaces.set_waiting(&namespace, waits);
+        recent.count(&namespace);
+        self.hurry_if_new(&namespace, recent);
         self.count -= 1;
         Some(target)
     }
@@ -95,14 +106,10 @@ impl<K: Scheduled> Class<K> {
     /// Adds a target; returns the namespace's name as all share it.
     pub fn add(&mut self, namespace: &str, arrival: u64, target: K, full: bool) -> Name {
         let (subscription, of) = self.subscriptions.enter(target.clone().subscription());
-        let namespace = of.add(namespace, arrival, target);
+        let namespace = of.add(namespace, arrival, target, &self.recent);
         of.full = full;
-        let is_new = of.namespaces.is_new(&namespace);
         self.count += 1;
         self.settle(&subscription);
-        if is_new {
-            self.subscriptions.hurry(&subscription);
-        }
         namespace
     }
 
@@ -119,7 +126,7 @@ impl<K: Scheduled> Class<K> {
 
     /// The next target of that subscription, whose turn it is.
     pub fn take(&mut self, subscription: &Name) -> Option<K> {
-        let target = self.subscriptions.get_mut(subscription)?.take();
+        let target = self.subscriptions.get_mut(subscription)?.take(&mut self.recent);
         self.count -= usize::from(target.is_some());
         self.subscriptions.serve(subscription);
         self.settle(subscription);
@@ -163,8 +170,13 @@ impl<K: Scheduled> Class<K> {
         oldest.min_by_key(|(arrival, _)| *arrival).map(|(_, target)| target)
     }
 
+    /// A subscription in which somebody new waits is hurried with them.
     fn settle(&mut self, subscription: &Name) {
-        let waits = self.subscriptions.get_mut(subscription).is_some_and(|of| of.waits());
+        let of = self.subscriptions.get_mut(subscription);
+        let (waits, hurried) = of.map_or((false, None), |of| (of.waits(), of.namespaces.hurried()));
         self.subscriptions.set_waiting(subscription, waits);
+        if let Some(rank) = hurried {
+            self.subscriptions.hurry(subscription, rank);
+        }
     }
 }

@@ -2,17 +2,19 @@
 //!
 //! Each flow has a start: the virtual time of its next turn. Whoever starts first is served; that moves virtual time
 //! there and the flow's own start on by one. A flow that had nothing begins at the present virtual time, so it waits
-//! for one turn of each other flow at most, however much those have piled up.
+//! for one turn of each other flow at most, however much those have piled up, and saves up nothing while it is away.
 //!
-//! Who comes anew has its first few turns in one round, before those that had theirs: a few wishes pass a crowd of flows
-//! that each have much to do. A flow is remembered for one more round, so that nobody passes the same ones for ever.
+//! Of those that start together, who was not served in this round or the one before goes first. A flow is remembered
+//! until then, so nobody passes the same one twice.
+//!
+//! A flow may be hurried: its next turn comes before its time, and is paid for by a later one.
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 pub(super) type Name = Arc<str>;
 
-/// So many turns a flow has in its first round, and so many may it be given before their time.
-const AT_FIRST: u8 = 4;
+/// So many turns a flow may be given before their time.
+const MOST_OWED: u64 = 8;
 
 /// What a flow holds.
 pub(super) trait Content: Default {
@@ -26,22 +28,23 @@ pub(super) struct Fair<T> {
     turns: u64,
     flows: HashMap<Name, Flow<T>>,
     waiting: BTreeSet<(Place, Name)>,
-    /// Without content, and remembered until then, or who comes back at once would jump the queue.
+    /// Without content, but with a start that lies ahead: remembered, or who comes back at once would jump the queue.
     ahead: BTreeSet<(u64, Name)>,
 }
 
-/// Start, how many turns of its first round it has had, then the order in which flows began to wait: ties go round.
-type Place = (u64, u8, u64);
+/// Where it stands, first to last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Place {
+    /// Its rank among those that are hurried, then the order in which they came.
+    Hurried(u8, u64),
+    /// Start, whether it was served lately, then the order in which flows began to wait: ties go round.
+    InTurn(u64, bool, u64),
+}
 
 #[derive(Debug)]
 struct Flow<T> {
     start: u64,
-    /// Turns of its first round that it has had.
-    had: u8,
-    /// Its next turn comes before its time, and is paid for by a later one.
-    hurried: bool,
-    /// Not to be forgotten before.
-    until: u64,
+    served: bool,
     /// While it waits for its turn.
     place: Option<Place>,
     content: T,
@@ -67,7 +70,7 @@ impl<T: Content> Fair<T> {
         let known = self.flows.get_key_value(name).map(|(name, _)| name.clone());
         let name = known.unwrap_or_else(|| Name::from(name));
         let start = self.time;
-        let new = || Flow { start, had: 0, hurried: false, until: start, place: None, content: T::default() };
+        let new = || Flow { start, served: false, place: None, content: T::default() };
         let flow = self.flows.entry(name.clone()).or_insert_with(new);
         (name, &mut flow.content)
     }
@@ -82,10 +85,10 @@ impl<T: Content> Fair<T> {
         let Some(flow) = self.flows.get_mut(name) else { return };
         match (flow.place, waits) {
             (None, true) => {
-                self.ahead.remove(&(flow.until, name.clone()));
+                self.ahead.remove(&(flow.start, name.clone()));
                 flow.start = flow.start.max(self.time);
                 self.turns += 1;
-                let place = (flow.start, flow.had, self.turns);
+                let place = Place::InTurn(flow.start, flow.served, self.turns);
                 flow.place = Some(place);
                 self.waiting.insert((place, name.clone()));
             }
@@ -99,45 +102,51 @@ impl<T: Content> Fair<T> {
         }
     }
 
-    /// It has come anew: turns of its first round are left.
-    pub fn is_new(&self, name: &str) -> bool {
-        self.flows.get(name).is_some_and(|flow| flow.had < AT_FIRST)
+    /// It need not wait for its turn, unless it owes too many already. Of those that are hurried, the lowest rank goes
+    /// first.
+    pub fn hurry(&mut self, name: &Name, rank: u8) {
+        let Some(flow) = self.flows.get_mut(name) else { return };
+        let Some(place) = flow.place else { return };
+        let may = match place {
+            Place::Hurried(known, _) => rank < known,
+            Place::InTurn(..) => flow.start < self.time + MOST_OWED,
+        };
+        if may {
+            self.turns += 1;
+            let first = Place::Hurried(rank, self.turns);
+            flow.place = Some(first);
+            self.waiting.remove(&(place, name.clone()));
+            self.waiting.insert((first, name.clone()));
+        }
     }
 
-    /// Whoever is new in it need not wait for its turn, unless it has been given too many already.
-    pub fn hurry(&mut self, name: &Name) {
-        let Some(flow) = self.flows.get_mut(name) else { return };
-        let Some(place) = flow.place.filter(|_| !flow.hurried && flow.start < self.time + u64::from(AT_FIRST)) else {
-            return;
-        };
-        self.waiting.remove(&(place, name.clone()));
-        self.turns += 1;
-        let first = (0, 0, self.turns);
-        (flow.hurried, flow.place) = (true, Some(first));
-        self.waiting.insert((first, name.clone()));
+    /// The rank of who is hurried most.
+    pub fn hurried(&self) -> Option<u8> {
+        match self.waiting.first() {
+            Some((Place::Hurried(rank, _), _)) => Some(*rank),
+            Some((Place::InTurn(..), _)) | None => None,
+        }
     }
 
     /// It has its turn, and waits no more until it is told to.
     pub fn serve(&mut self, name: &Name) {
         let Some(flow) = self.flows.get_mut(name) else { return };
-        if let Some(place) = flow.place.take() {
+        let place = flow.place.take();
+        if let Some(place) = place {
             self.waiting.remove(&(place, name.clone()));
         }
-        if std::mem::take(&mut flow.hurried) {
-            flow.start = flow.start.max(self.time) + 1;
-        } else {
+        if !matches!(place, Some(Place::Hurried(..))) {
             self.time = self.time.max(flow.start);
-            flow.had = AT_FIRST.min(flow.had + 1);
-            flow.start = self.time + u64::from(flow.had == AT_FIRST);
         }
-        flow.until = flow.start.max(self.time + 1);
+        flow.start = flow.start.max(self.time) + 1;
+        flow.served = true;
         self.catch_up();
     }
 
-    /// Without content it is forgotten, a round after it was served: nobody waits then who could be passed again.
+    /// Without content it is forgotten, as soon as time has passed its start: nobody waits then who could be passed again.
     fn put_away(&mut self, name: &Name) {
         if let Some(flow) = self.flows.get(name).filter(|flow| flow.content.is_empty()) {
-            self.ahead.insert((flow.until, name.clone()));
+            self.ahead.insert((flow.start, name.clone()));
         }
         if let (true, Some((last, _))) = (self.waiting.is_empty(), self.ahead.last()) {
             // Nobody waits, so nobody is overtaken: all begin anew.
@@ -147,7 +156,7 @@ impl<T: Content> Fair<T> {
     }
 
     fn catch_up(&mut self) {
-        while let Some((_, name)) = self.ahead.first().filter(|(until, _)| *until < self.time).cloned() {
+        while let Some((_, name)) = self.ahead.first().filter(|(start, _)| *start < self.time).cloned() {
             self.ahead.pop_first();
             if self.flows.get(&name).is_some_and(|flow| flow.place.is_none() && flow.content.is_empty()) {
                 self.flows.remove(&name);

@@ -137,14 +137,14 @@ fn a_few_changes_one_after_another_pass_a_crowd_in_their_own_subscription_and_in
         next(&mut scheduler);
     }
     let mut waited = Vec::new();
-    for number in 0..6 {
+    for number in 0..11 {
         next(&mut scheduler);
         scheduler.push(at(0), target_in(ONE, &format!("b{number}")), Urgency::Change, Some("few"));
         let turns = (0..).take_while(|_| !next(&mut scheduler).name().starts_with('b'));
         waited.push(turns.count());
     }
-    assert_eq!(waited[..4], [0; 4], "at once, though the subscription has had its turn: {waited:?}");
-    assert!(waited[4..].iter().all(|turns| (5..=20).contains(turns)), "then in turn: {waited:?}");
+    assert_eq!(waited[..8], [0; 8], "at once, though the subscription has had its turn: {waited:?}");
+    assert!(waited[8..].iter().all(|turns| *turns >= 5), "then in turn: {waited:?}");
 }
 
 #[test]

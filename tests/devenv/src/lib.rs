@@ -22,6 +22,7 @@ pub mod guardian;
 pub mod kubeconfig;
 pub mod parts;
 pub mod paths;
+pub mod picture;
 pub mod sample;
 pub mod up;
 pub mod world;

@@ -46,6 +46,8 @@ pub enum Part {
     Promtool,
     /// Judges objects as Flux does; `tests/kstatus` is all of it.
     Kstatus,
+    /// Draws the dashboard of a run; `tests/prometheus/picture` is all of it.
+    Picture,
 }
 
 impl Part {
@@ -63,6 +65,7 @@ impl Part {
             Self::Helm => "helm",
             Self::Promtool => "promtool",
             Self::Kstatus => "lanyard-kstatus",
+            Self::Picture => "lanyard-picture",
         }
     }
 
@@ -75,6 +78,7 @@ impl Part {
             Self::Helm => "helm.sh/helm/v4/cmd/helm",
             Self::Promtool => "github.com/prometheus/prometheus/cmd/promtool",
             Self::Kstatus => "lanyard.dev/kstatus",
+            Self::Picture => "lanyard.dev/prometheus/picture",
         }
     }
 
@@ -83,7 +87,7 @@ impl Part {
         match self {
             Self::Etcd | Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => "control-plane",
             Self::Helm => "helm",
-            Self::Promtool => "prometheus",
+            Self::Promtool | Self::Picture => "prometheus",
             Self::Kstatus => "kstatus",
         }
     }
@@ -94,7 +98,7 @@ impl Part {
             Self::Etcd => module::ETCD,
             Self::KubeApiserver | Self::KubeControllerManager | Self::Kubectl => module::KUBERNETES,
             Self::Helm => "helm.sh/helm/v4",
-            Self::Promtool => "github.com/prometheus/prometheus",
+            Self::Promtool | Self::Picture => "github.com/prometheus/prometheus",
             Self::Kstatus => "github.com/fluxcd/cli-utils",
         }
     }
@@ -109,6 +113,7 @@ impl Part {
             Self::Helm => 1184,
             Self::Promtool => 1364,
             Self::Kstatus => 272,
+            Self::Picture => 306,
         }
     }
 
@@ -122,6 +127,7 @@ impl Part {
             Self::Helm => 90,
             Self::Promtool => 120,
             Self::Kstatus => 15,
+            Self::Picture => 25,
         })
     }
 
@@ -132,7 +138,7 @@ impl Part {
             Self::Kubectl => &["version", "--client"],
             Self::Helm => &["version", "--short"],
             // Nobody else has one.
-            Self::Kstatus => &[],
+            Self::Kstatus | Self::Picture => &[],
         }
     }
 }

@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::{Parser, Subcommand};
 use devenv::control_plane::Options;
 use devenv::parts::{Part, Parts};
-use devenv::{commands, failover, figures, up};
+use devenv::{commands, failover, figures, picture, up};
 use std::path::PathBuf;
 
 /// A real Kubernetes API and a simulated Azure on this machine, to use Lanyard by hand.
@@ -56,6 +56,14 @@ enum Command {
         #[arg(long, default_value_t = 20)]
         times: usize,
     },
+    /// Draws the dashboard of a run, without Grafana: keep its answers by `cargo fleet-bench --scrapes DIR`
+    Picture {
+        /// Where the answers of /metrics are
+        scrapes: PathBuf,
+        /// The picture
+        #[arg(long, default_value = "docs/dashboard.svg")]
+        out: PathBuf,
+    },
 }
 
 fn main() -> Result<()> {
@@ -74,6 +82,7 @@ fn main() -> Result<()> {
         Command::Failover { lanyard, times } => {
             tokio::runtime::Runtime::new()?.block_on(failover::measure(&lanyard, times))
         }
+        Command::Picture { scrapes, out } => picture::draw(&scrapes, &out),
     }
 }
 
