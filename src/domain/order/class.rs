@@ -86,7 +86,7 @@ impl<K: Scheduled> OfSubscription<K> {
         let waits = !queue.is_empty();
         self.namespaces.serve(&namespace);
         self.namespaces.set_waiting(&namespace, waits);
-        recent.count(&namespace);
+        recent.has_turn(&namespace);
         self.hurry_if_new(&namespace, recent);
         self.count -= 1;
         Some(target)
@@ -107,6 +107,7 @@ impl<K: Scheduled> Class<K> {
     pub fn add(&mut self, namespace: &str, arrival: u64, target: K, full: bool) -> Name {
         let (subscription, of) = self.subscriptions.enter(target.clone().subscription());
         let namespace = of.add(namespace, arrival, target, &self.recent);
+        self.recent.waits(&namespace);
         of.full = full;
         self.count += 1;
         self.settle(&subscription);
@@ -115,7 +116,10 @@ impl<K: Scheduled> Class<K> {
 
     pub fn remove(&mut self, target: &K, namespace: &Name, arrival: u64) {
         let (subscription, of) = self.subscriptions.enter(target.subscription());
-        self.count -= usize::from(of.remove(namespace, arrival));
+        if of.remove(namespace, arrival) {
+            self.count -= 1;
+            self.recent.waits_no_more(namespace);
+        }
         self.settle(&subscription);
     }
 

@@ -1,4 +1,5 @@
-//! How much each namespace has had of late: who has had little is new, and need not wait for its turn.
+//! How much each namespace has had of late: who has had little is new, and need not wait for its turn. Turns that nobody
+//! else waited for cost nobody anything, and do not count.
 use super::fair::Name;
 use std::collections::HashMap;
 
@@ -13,6 +14,8 @@ const FORGOTTEN_AFTER: u64 = 512;
 pub(super) struct Recent {
     turns: u64,
     had: HashMap<Name, Had>,
+    /// How many targets of each wait.
+    waiting: HashMap<Name, usize>,
 }
 
 #[derive(Debug)]
@@ -28,8 +31,27 @@ impl Recent {
         (had < AT_FIRST).then_some(had)
     }
 
-    /// It has a turn.
-    pub fn count(&mut self, namespace: &Name) {
+    /// One more of its targets waits.
+    pub fn waits(&mut self, namespace: &Name) {
+        *self.waiting.entry(namespace.clone()).or_default() += 1;
+    }
+
+    /// One of them waits no more.
+    pub fn waits_no_more(&mut self, namespace: &Name) {
+        if let Some(waiting) = self.waiting.get_mut(namespace) {
+            *waiting -= 1;
+            if *waiting == 0 {
+                self.waiting.remove(namespace);
+            }
+        }
+    }
+
+    /// One of them has a turn.
+    pub fn has_turn(&mut self, namespace: &Name) {
+        self.waits_no_more(namespace);
+        if self.waiting.keys().all(|other| other == namespace) {
+            return;
+        }
         self.turns += 1;
         let now = self.turns;
         if now.is_multiple_of(FORGOTTEN_AFTER) {
@@ -57,13 +79,21 @@ mod tests {
     fn a_namespace_is_new_until_it_had_its_turns_and_again_when_they_are_forgotten() {
         let mut recent = Recent::default();
         let (mine, theirs): (Name, Name) = ("mine".into(), "theirs".into());
+        let turn = |recent: &mut Recent, whose: &Name| {
+            recent.waits(whose);
+            recent.has_turn(whose);
+        };
+        turn(&mut recent, &mine);
+        assert_eq!(recent.rank(&mine), Some(0), "nobody else waited");
+        recent.waits(&mine);
+        recent.waits(&theirs);
         for had in 0..AT_FIRST {
             assert_eq!(recent.rank(&mine), Some(had));
-            recent.count(&mine);
+            turn(&mut recent, &mine);
         }
         assert_eq!((recent.rank(&mine), recent.rank(&theirs)), (None, Some(0)));
         for _ in 0..2 * FORGOTTEN_AFTER {
-            recent.count(&theirs);
+            turn(&mut recent, &theirs);
         }
         assert_eq!((recent.rank(&mine), recent.rank(&theirs)), (Some(0), None));
         assert_eq!(recent.had.len(), 1, "what is old is not kept");
