@@ -36,7 +36,7 @@ pub struct Readable {
     pub managers: Vec<String>,
 }
 
-/// An object as JSON. What the watches tell of is mostly this; so nothing of it is copied.
+/// An object as JSON, without a copy of what is in it: each event of a watch comes through here.
 ///
 /// # Errors
 /// Metadata that cannot be written as JSON: there is none such.

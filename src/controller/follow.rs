@@ -36,9 +36,10 @@ pub async fn follow(
     let end = until_it_ends(context, visit, operation, sign).await?;
     // Many operations may end together, and what they read next may hang.
     visit.place = Some(in_line(context.resumed.acquire(visit.target.subscription())).await);
-    let stands = context.line_after.stand();
-    visit.slot = in_line(context.slots_after.clone().acquire_owned()).await.ok();
-    drop(stands);
+    visit.slot = {
+        let _stands = context.line_after.stand();
+        in_line(context.slots_after.clone().acquire_owned()).await.ok()
+    };
     // Not before: who stands in line asks nothing of its subscription, and keeps nobody there from beginning.
     context.queue.resumed(&visit.target);
     Ok(end)

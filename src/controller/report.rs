@@ -137,10 +137,19 @@ async fn settle(
         Settled::Remove => return Ok(remove(context, visit).await?),
         Settled::Keep(record) => record,
     };
+    let status = view_of_target(context, visit, claims, verdicts);
+    Ok(write(context, visit, &concluded, Some(status)).await?)
+}
+
+fn view_of_target(
+    context: &Context,
+    visit: &Visit,
+    claims: &Complete<Claims>,
+    verdicts: &Verdicts,
+) -> IdentityTargetStatus {
     let troubles = visit.memory.asides.troubles(context.now());
     let view = View { live: visit.live.as_deref(), plan: visit.plan.as_ref(), if_enforced: None, troubles: &troubles };
-    let status = status::of_target(visit, &of_all(claims, verdicts, visit.plan.as_ref()), &view, &context.wall());
-    Ok(write(context, visit, &concluded, Some(status)).await?)
+    status::of_target(visit, &of_all(claims, verdicts, visit.plan.as_ref()), &view, &context.wall())
 }
 
 /// An assignment's uid, its verdict, and what switching it to `Enforce` would do if it only observes.
@@ -318,13 +327,8 @@ async fn tell_of_record_trouble(
 
 /// The view that a new record begins with: until the change has ended, nobody is to take the machine for settled.
 pub fn first_view(context: &Context, visit: &Visit, claims: &Complete<Claims>) -> Option<IdentityTargetStatus> {
-    if visit.stored.is_some() {
-        return None;
-    }
-    let verdicts = verdicts(context, visit, claims, &End::Applying);
-    let none = BTreeMap::<IdentityId, Trouble>::new();
-    let view = View { live: visit.live.as_deref(), plan: visit.plan.as_ref(), if_enforced: None, troubles: &none };
-    Some(status::of_target(visit, &of_all(claims, &verdicts, visit.plan.as_ref()), &view, &context.wall()))
+    let applying = || verdicts(context, visit, claims, &End::Applying);
+    visit.stored.is_none().then(|| view_of_target(context, visit, claims, &applying()))
 }
 
 /// Said while an operation lasts longer than people like to wait for a word.

@@ -16,7 +16,9 @@ use crate::harness::{ApiProxy, Asked, Controller, GROUP, Own, Trouble, assignmen
 
 /// What the running controller tells Prometheus.
 pub async fn scrape(controller: &Controller) -> Result<String> {
-    ask(controller, "/metrics").await
+    let answer = ask(controller, "/metrics").await?;
+    let (_, body) = answer.split_once("\r\n\r\n").context("an answer without headers")?;
+    Ok(body.to_owned())
 }
 
 /// Its whole answer to a GET of this path.
@@ -232,7 +234,7 @@ async fn alerts_and_dashboard_ask_for_what_a_running_controller_tells() -> Resul
 fn every_panel_is_drawn(scraped: &str) -> Result<()> {
     let folder = tempfile::tempdir()?;
     for time in ["1700000000000", "1700000015000"] {
-        std::fs::write(folder.path().join(format!("{time}.prom")), scraped_body(scraped))?;
+        std::fs::write(folder.path().join(format!("{time}.prom")), scraped)?;
     }
     let out = folder.path().join("dashboard.svg");
     picture::draw(folder.path(), &out)?;
@@ -244,11 +246,6 @@ fn every_panel_is_drawn(scraped: &str) -> Result<()> {
     }
     ensure!(drawn.matches(">No data<").count() < 8, "{drawn}");
     Ok(())
-}
-
-/// What follows the headers of the answer.
-fn scraped_body(answer: &str) -> &str {
-    answer.split_once("\r\n\r\n").map_or(answer, |(_, body)| body)
 }
 
 #[test]
